@@ -1,0 +1,1 @@
+"""The user's API: backup, restore, history, local state."""

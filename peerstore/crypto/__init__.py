@@ -1,0 +1,1 @@
+"""The only importer of Crypto: keys, key derivation, boxes, statements."""

@@ -1,0 +1,1 @@
+"""Chunks, manifests, heads, names and paths; no I/O of its own."""

@@ -1,0 +1,1 @@
+"""Twisted's side of the wire: protocols, factories, pools of connections."""

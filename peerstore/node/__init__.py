@@ -1,0 +1,1 @@
+"""A storage node: the service, its handlers, replication."""

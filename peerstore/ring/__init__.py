@@ -1,0 +1,1 @@
+"""Chord, as corrected by Zave: positions, fingers, lookups, upkeep, placement."""

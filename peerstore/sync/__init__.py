@@ -1,0 +1,1 @@
+"""A folder kept equal on all of a user's computers."""

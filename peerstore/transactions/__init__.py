@@ -1,0 +1,1 @@
+"""The user's log: entries, per-device chains, merge, the folder at any moment."""

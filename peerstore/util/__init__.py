@@ -1,0 +1,1 @@
+"""Small things that many layers need: periodic calls, threads, durable files."""

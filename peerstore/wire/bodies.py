@@ -1,0 +1,366 @@
+"""The bodies of all requests and responses.
+
+Every body is a msgpack array of its fields in order.  Lengths of ids are
+checked by the handlers (``node.handlers``), sizes by the frame limit.
+
+Shapes used throughout: ``fp`` is a host's 32-byte fingerprint; a ring id and
+an owner have 20 bytes; an element 32; addresses are Twisted endpoint strings
+("tcp:127.0.0.1:3001").
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from peerstore.items import Item, ItemKey, Kind
+
+__all__ = [
+    "Append",
+    "DeviceHead",
+    "Done",
+    "Fetch",
+    "FindSuccessor",
+    "Found",
+    "GetChunks",
+    "GetHeads",
+    "GetNeighbours",
+    "GetNodeRecords",
+    "GetRangeDigest",
+    "GetUsage",
+    "Had",
+    "HaveChunks",
+    "HostRecord",
+    "ItemOutcome",
+    "Items",
+    "KeyPage",
+    "Leaving",
+    "ListRange",
+    "LogPage",
+    "Neighbours",
+    "NodeRecords",
+    "Notify",
+    "Ping",
+    "Pong",
+    "PositionRef",
+    "PostChunks",
+    "PostHeads",
+    "Posted",
+    "Push",
+    "Pushed",
+    "RangeDigest",
+    "ReadSince",
+    "Refusal",
+    "Usage",
+    "Watch",
+]
+
+
+class Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The common shape of all bodies: immutable, an array, nothing extra."""
+
+
+class Refusal(Body, frozen=True):
+    """The body of every response that is not OK: words for a person."""
+
+    what: str
+    next_step: str
+    retry_after: float
+
+
+class Done(Body, frozen=True):
+    """An answer that says nothing more than that it was done."""
+
+
+# -- ring ---------------------------------------------------------------------
+
+
+class PositionRef(Body, frozen=True):
+    """One ring member as told by another: who, which position, where.
+
+    The receiver computes the ring id from the key it knows for *fp*; it is
+    never told one.
+    """
+
+    fp: bytes
+    index: int
+    incarnation: int
+    address: str
+
+
+class HostRecord(Body, frozen=True):
+    """What is known of one host.  *signature* is empty while sessions and
+    records are in the clear."""
+
+    spki: bytes
+    addresses: tuple[str, ...]
+    incarnation: int
+    copies: int
+    virtual_nodes: int
+    signature: bytes = b""
+
+
+class Ping(Body, frozen=True):
+    """Are you alive?"""
+
+
+class Pong(Body, frozen=True):
+    """Alive, in this incarnation; *status* is the host's ring status."""
+
+    incarnation: int
+    status: str
+
+
+class GetNeighbours(Body, frozen=True):
+    """The list and predecessor of the host's position *index*."""
+
+    index: int
+
+
+class Neighbours(Body, frozen=True):
+    """A position's ring state.  *epoch* grows with each change of it."""
+
+    position: PositionRef
+    epoch: int
+    predecessor: PositionRef | None
+    successors: tuple[PositionRef, ...]
+
+
+class FindSuccessor(Body, frozen=True):
+    """One step of an iterative lookup of a 20-byte *key*.
+
+    *index* names the position asked, -1 whichever of the host's is best.
+    """
+
+    key: bytes
+    index: int
+
+
+class Found(Body, frozen=True):
+    """What one position knows about the key's owner.
+
+    *owns*: key lies in (predecessor, position], so this is the owner, and
+    *successors* is its whole list.  *final*: key lies in (position, first
+    successor], and *successors* is the whole list.  *candidates* are members
+    that precede the key, closest first.
+    """
+
+    position: PositionRef
+    epoch: int
+    predecessor: PositionRef | None
+    owns: bool
+    final: bool
+    successors: tuple[PositionRef, ...]
+    candidates: tuple[PositionRef, ...]
+
+
+class Notify(Body, frozen=True):
+    """I may be the predecessor (or, with *list_changed*, an interested
+    neighbour) of your position *index*.  A hint; the receiver verifies."""
+
+    index: int
+    candidate: PositionRef
+    list_changed: bool
+
+
+class Leaving(Body, frozen=True):
+    """The sender's host goes away; *retired* says that it is for good."""
+
+    incarnation: int
+    retired: bool
+
+
+class GetNodeRecords(Body, frozen=True):
+    """Records of these hosts, or of a sample of at most 256 for an empty list."""
+
+    fps: tuple[bytes, ...]
+
+
+class NodeRecords(Body, frozen=True):
+    """The records that the answerer has, in no order."""
+
+    records: tuple[HostRecord, ...]
+
+
+# -- files --------------------------------------------------------------------
+
+
+class ItemOutcome(Body, frozen=True):
+    """What became of one posted item.
+
+    *status* is a ``Status``; *holders* are the hosts that have it on disk;
+    *voters* the hosts that should, as the answerer sees the ring; *needed*
+    how many holders make it certain.
+    """
+
+    status: int
+    holders: tuple[bytes, ...]
+    voters: tuple[bytes, ...]
+    needed: int
+
+
+class Posted(Body, frozen=True):
+    """One outcome per posted item, in order."""
+
+    outcomes: tuple[ItemOutcome, ...]
+
+
+class PostChunks(Body, frozen=True):
+    """Chunks for the owner of their range to keep and to copy."""
+
+    items: tuple[Item, ...]
+
+
+class HaveChunks(Body, frozen=True):
+    """Which of these 32-byte hashes of *owner* does this host have?
+    *touch* is the Lamport clock of a touch, 0 for a mere question."""
+
+    owner: bytes
+    hashes: tuple[bytes, ...]
+    touch: int
+
+
+class Had(Body, frozen=True):
+    """One truth value per asked hash, in order."""
+
+    present: tuple[bool, ...]
+
+
+class GetChunks(Body, frozen=True):
+    """Chunks by hash, whoever owns them; as many as fit the answer."""
+
+    hashes: tuple[bytes, ...]
+
+
+class Items(Body, frozen=True):
+    """Items found.  *more*: the answer was full, ask again for the rest."""
+
+    items: tuple[Item, ...]
+    more: bool
+
+
+class PostHeads(Body, frozen=True):
+    """Heads to keep and copy; *entries* are log entries to pass on once every
+    head here is certain."""
+
+    heads: tuple[Item, ...]
+    entries: tuple[Item, ...]
+
+
+class GetHeads(Body, frozen=True):
+    """All heads of one resource of one owner; *elements* narrows it."""
+
+    ring_id: bytes
+    owner: bytes
+    elements: tuple[bytes, ...]
+
+
+class GetUsage(Body, frozen=True):
+    """How much does this owner use on this host?"""
+
+    owner: bytes
+
+
+class Usage(Body, frozen=True):
+    """Bytes and items of one owner here; *quota* is 0 where there is none."""
+
+    bytes_used: int
+    items: int
+    quota: int
+
+
+# -- log ----------------------------------------------------------------------
+
+
+class DeviceHead(Body, frozen=True):
+    """The last number of one device's chain (16-byte device)."""
+
+    device: bytes
+    number: int
+
+
+class Append(Body, frozen=True):
+    """Log entries for the owner of the log's address to keep and copy."""
+
+    items: tuple[Item, ...]
+
+
+class ReadSince(Body, frozen=True):
+    """Entries of a log after the numbers in *seen* (absent devices: from 1)."""
+
+    ring_id: bytes
+    owner: bytes
+    seen: tuple[DeviceHead, ...]
+    limit: int
+
+
+class Watch(Body, frozen=True):
+    """Like ReadSince, but answers only when there is news, or after *wait* ms
+    with an empty page."""
+
+    ring_id: bytes
+    owner: bytes
+    seen: tuple[DeviceHead, ...]
+    limit: int
+    wait: int
+
+
+class LogPage(Body, frozen=True):
+    """Entries, chain by chain in number order, and where the chains end here."""
+
+    entries: tuple[Item, ...]
+    heads: tuple[DeviceHead, ...]
+    more: bool
+
+
+# -- replicas -----------------------------------------------------------------
+
+
+class GetRangeDigest(Body, frozen=True):
+    """Digest of all keys of *kinds* in (after, through], 20 bytes each;
+    after == through is the whole circle."""
+
+    after: bytes
+    through: bytes
+    kinds: tuple[Kind, ...]
+
+
+class RangeDigest(Body, frozen=True):
+    """*count* keys, and SHA-256 over them, sorted."""
+
+    count: int
+    digest: bytes
+
+
+class ListRange(Body, frozen=True):
+    """Keys in (after, through] behind *cursor* (None: from the start)."""
+
+    after: bytes
+    through: bytes
+    kinds: tuple[Kind, ...]
+    cursor: ItemKey | None
+    limit: int
+
+
+class KeyPage(Body, frozen=True):
+    """Keys, sorted clockwise from *after*; *cursor* None at the end."""
+
+    keys: tuple[ItemKey, ...]
+    cursor: ItemKey | None
+
+
+class Fetch(Body, frozen=True):
+    """Items by key, for replicas."""
+
+    keys: tuple[ItemKey, ...]
+
+
+class Push(Body, frozen=True):
+    """Items from a replica: judged for shape and hash, never for quota."""
+
+    items: tuple[Item, ...]
+
+
+class Pushed(Body, frozen=True):
+    """One ``Status`` per pushed item, in order."""
+
+    statuses: tuple[int, ...]
