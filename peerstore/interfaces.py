@@ -7,6 +7,8 @@ that the simulator runs the shipped code.
 
 from __future__ import annotations
 
+from typing import Any
+
 from zope.interface import Attribute, Interface
 
 __all__ = [
@@ -27,19 +29,19 @@ __all__ = [
 class INetwork(Interface):
     """Where connections come from: real endpoints, or the simulator's."""
 
-    def listen(address: str, factory: object) -> object:
+    def listen(address: str, factory: Any) -> Any:
         """Listen at an endpoint description with a Twisted server *factory*.
 
         :return: a Deferred of an ``IListeningPort``.
         """
 
-    def connect(address: str, factory: object) -> object:
+    def connect(address: str, factory: Any) -> Any:
         """Connect a Twisted client *factory* to an endpoint description.
 
         :return: a Deferred of the connected protocol.
         """
 
-    def client_address(listening_port: object, listen_address: str) -> str:
+    def client_address(listening_port: Any, listen_address: str) -> str:
         """The endpoint at which others reach what *listen* returned, by
         default (port 0 replaced by the real one)."""
 
@@ -47,13 +49,13 @@ class INetwork(Interface):
 class IBlockingRunner(Interface):
     """A bounded pool of threads for work that must not block the reactor."""
 
-    def run(function: object, *args: object, **kwargs: object) -> object:
+    def run(function: Any, *args: Any, **kwargs: Any) -> Any:
         """Call *function* in a thread; a Deferred of its result."""
 
     def start() -> None:
         """Start the threads; not before the daemon has forked."""
 
-    def stop() -> object:
+    def stop() -> Any:
         """Finish what was begun; a Deferred that fires when threads ended."""
 
 
@@ -64,7 +66,7 @@ class IRemotePeer(Interface):
     greeting = Attribute("its wire.session.Greeting")
     address = Attribute("the endpoint it was dialled at, or it advertises; may be empty")
 
-    def call(method: str, body: object, timeout: float | None = None) -> object:
+    def call(method: str, body: Any, timeout: float | None = None) -> Any:
         """Ask; a Deferred of the method's response body.
 
         Fails with a RemoteError for a status other than OK, PeerTimeout,
@@ -75,27 +77,27 @@ class IRemotePeer(Interface):
 class IPeerPool(Interface):
     """Kept connections: at most one per peer, dialled when first needed."""
 
-    def call(address: str, method: str, body: object, timeout: float | None = None, fp: bytes | None = None) -> object:
+    def call(address: str, method: str, body: Any, timeout: float | None = None, fp: bytes | None = None) -> Any:
         """Ask the peer at *address*; with *fp*, only the host with that key.
 
         :return: a Deferred of the response body; fails with a PeerError or a
             RemoteError.
         """
 
-    def peer(address: str, fp: bytes | None = None) -> object:
+    def peer(address: str, fp: bytes | None = None) -> Any:
         """A Deferred of the connected IRemotePeer."""
 
-    def watch_losses(callback: object) -> None:
+    def watch_losses(callback: Any) -> None:
         """*callback(fp)* whenever an established connection to a peer ends."""
 
-    def stop() -> object:
+    def stop() -> Any:
         """Close everything; a Deferred that fires when closed."""
 
 
 class IDispatcher(Interface):
     """What answers requests that come in."""
 
-    def dispatch(caller: object, method: str, body: bytes) -> object:
+    def dispatch(caller: Any, method: str, body: bytes) -> Any:
         """Answer one request; a Deferred of the packed response body.
 
         *caller* is the ``wire.session.Greeting`` of the asker.  Fails with
@@ -106,29 +108,29 @@ class IDispatcher(Interface):
 class IItemStore(Interface):
     """A set of items of one kind.  All methods return Deferreds."""
 
-    def put(items: object) -> object:
+    def put(items: Any) -> Any:
         """Keep these items: durable when the Deferred fires.
 
         :return: Deferred of a list of bool, true where the item was new.
         """
 
-    def have(keys: object) -> object:
+    def have(keys: Any) -> Any:
         """Deferred of a list of bool, one for each ItemKey."""
 
-    def get(keys: object) -> object:
+    def get(keys: Any) -> Any:
         """Deferred of a list of Item or None, one for each ItemKey.
 
         An item whose bytes are not what was put is quarantined and None.
         """
 
-    def remove(keys: object) -> object:
+    def remove(keys: Any) -> Any:
         """Forget these keys, durably; a Deferred of how many there were."""
 
 
 class IChunkStore(IItemStore):
     """Chunks: found by hash alone, since any one copy will do."""
 
-    def find(hashes: object) -> object:
+    def find(hashes: Any) -> Any:
         """Deferred of a list of Item or None, one per 32-byte hash,
         whichever owner's copy there is."""
 
@@ -136,27 +138,27 @@ class IChunkStore(IItemStore):
 class IHeadStore(IItemStore):
     """Heads: every version of a resource."""
 
-    def heads_of(ring_id: bytes, owner: bytes) -> object:
+    def heads_of(ring_id: bytes, owner: bytes) -> Any:
         """Deferred of the list of head Items of one resource of one owner."""
 
 
 class ILogStore(IItemStore):
     """Log entries, in chains per device."""
 
-    def read_since(ring_id: bytes, owner: bytes, seen: object, limit: int) -> object:
+    def read_since(ring_id: bytes, owner: bytes, seen: Any, limit: int) -> Any:
         """Entries of a log after the numbers in *seen* ({device: number}).
 
         :return: Deferred of (list of Item in (device, number) order, more).
         """
 
-    def chain_heads(ring_id: bytes, owner: bytes) -> object:
+    def chain_heads(ring_id: bytes, owner: bytes) -> Any:
         """Deferred of {device: last number}."""
 
 
 class IRecordStore(IItemStore):
     """Records of nodes and users."""
 
-    def records_of(ring_id: bytes) -> object:
+    def records_of(ring_id: bytes) -> Any:
         """Deferred of the list of record Items at one ring id."""
 
 
@@ -168,37 +170,37 @@ class INodeStore(Interface):
     logs = Attribute("ILogStore")
     records = Attribute("IRecordStore")
 
-    def start() -> object:
+    def start() -> Any:
         """Open it; a Deferred.  Fails with NewerSchema, ReadOnly, DiskFull,
         CorruptData or UsageError (locked by another process)."""
 
-    def stop() -> object:
+    def stop() -> Any:
         """Write what waits and close; a Deferred."""
 
-    def setting(name: str) -> object:
+    def setting(name: str) -> Any:
         """Deferred of the bytes kept under *name*, or None."""
 
-    def keep_setting(name: str, value: bytes) -> object:
+    def keep_setting(name: str, value: bytes) -> Any:
         """Keep bytes under *name*; durable when the Deferred fires."""
 
-    def put(items: object) -> object:
+    def put(items: Any) -> Any:
         """Like IItemStore.put, for items of any kinds in one transaction."""
 
-    def have(keys: object) -> object:
+    def have(keys: Any) -> Any:
         """Like IItemStore.have, for keys of any kinds."""
 
-    def get(keys: object) -> object:
+    def get(keys: Any) -> Any:
         """Like IItemStore.get, for keys of any kinds."""
 
-    def remove(keys: object) -> object:
+    def remove(keys: Any) -> Any:
         """Like IItemStore.remove, for keys of any kinds."""
 
-    def range_digest(after: bytes, through: bytes, kinds: object) -> object:
+    def range_digest(after: bytes, through: bytes, kinds: Any) -> Any:
         """Deferred of (count, SHA-256 over the sorted packed keys) of
         (after, through]; equal ends are the whole circle."""
 
-    def range_list(after: bytes, through: bytes, kinds: object, cursor: object, limit: int) -> object:
+    def range_list(after: bytes, through: bytes, kinds: Any, cursor: Any, limit: int) -> Any:
         """Deferred of (keys clockwise from *after*, next cursor or None)."""
 
-    def usage(owner: bytes) -> object:
+    def usage(owner: bytes) -> Any:
         """Deferred of (bytes, items) that count towards an owner's quota."""

@@ -1,0 +1,118 @@
+"""From a method's name to its handler, through two bounded pools.
+
+*Local* work makes no remote call; *relaying* work may.  Apart from each
+other, because relays wait for other nodes' local work: in one pool, nodes
+full of relays would wait for each other for ever.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from peerstore.errors import BadMessage, Busy
+from peerstore.interfaces import IDispatcher
+from peerstore.wire.messages import METHODS, decode_body, encode_body
+from peerstore.wire.session import Greeting
+
+__all__ = ["Dispatcher", "Handler", "WorkPool"]
+
+Handler = Callable[[Greeting, Any], Any]
+
+
+class WorkPool:
+    """At most *workers* at a time; at most *queue* wait; the rest is Busy."""
+
+    def __init__(self, workers: int, queue: int) -> None:
+        self.workers = workers
+        self.queue = queue
+        self.active = 0
+        self._waiting: deque[tuple[Deferred[Any], Callable[[], Any]]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a worker."""
+        return len(self._waiting)
+
+    def submit(self, work: Callable[[], Any]) -> Deferred[Any]:
+        """Do *work* when a worker is free; a Deferred of its result.
+
+        Cancelling it takes it out of the queue, or cancels the work.
+        """
+        if self.active < self.workers:
+            return self._begin(work)
+        if len(self._waiting) >= self.queue:
+            return fail(Busy("The peer's queue is full.", retry_after=0.5))
+        place: tuple[Deferred[Any], Callable[[], Any]] | None = None
+
+        def cancelled(_: Deferred[Any]) -> None:
+            if place is not None and place in self._waiting:
+                self._waiting.remove(place)
+
+        deferred: Deferred[Any] = Deferred(cancelled)
+        place = (deferred, work)
+        self._waiting.append(place)
+        return deferred
+
+    def _begin(self, work: Callable[[], Any]) -> Deferred[Any]:
+        self.active += 1
+        return maybeDeferred(work).addBoth(self._done)
+
+    def _done(self, result: Any) -> Any:
+        self.active -= 1
+        while self._waiting and self.active < self.workers:
+            deferred, work = self._waiting.popleft()
+            running = self._begin(work)
+            deferred._canceller = lambda _, running=running: running.cancel()  # type: ignore[assignment,misc]
+            running.addBoth(_pass_on, deferred)
+        return result
+
+
+def _pass_on(result: Any, deferred: Deferred[Any]) -> None:
+    if deferred.called:
+        return
+    deferred.callback(result)
+
+
+@implementer(IDispatcher)
+class Dispatcher:
+    """Checks method and body, and hands them to a handler.
+
+    :param handlers: by method; a method without one is refused.
+    :param workers: of each of the two pools.
+    :param queue: of each of the two pools.
+    :param idle: how many long polls at most.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        clock: IReactorTime,
+        workers: int = 32,
+        queue: int = 256,
+        idle: int = 1024,
+    ) -> None:
+        self._handlers = dict(handlers)
+        self._clock = clock
+        self.pools = {"local": WorkPool(workers, queue), "relay": WorkPool(workers, queue), "idle": WorkPool(idle, 0)}
+
+    def dispatch(self, caller: Any, method: str, body: bytes) -> Deferred[bytes]:
+        """Answer one request; fails with errors that have a status."""
+        spec = METHODS.get(method)
+        handler = self._handlers.get(method)
+        if spec is None or handler is None:
+            return fail(BadMessage(f"There is no method {method[:64]!r} here.", "Is one of the two programs older?"))
+        try:
+            typed = decode_body(body, spec.request)
+        except BadMessage as error:
+            return fail(error)
+
+        def work() -> Any:
+            return handler(caller, typed)
+
+        return self.pools[spec.pool].submit(work).addCallback(encode_body)

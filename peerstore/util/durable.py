@@ -1,0 +1,56 @@
+"""Files that are on the disk when we say so.
+
+A rename is durable only once the *directory* has been synced, and the file's
+bytes only if they were synced before the rename; in any other order a power
+cut leaves an empty or half file under the final name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from peerstore.errors import DiskFull, ReadOnly, StorageError
+
+__all__ = ["disk_error", "sync_directory", "write_durably"]
+
+
+def sync_directory(path: Path | bytes | str) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace *path* with *data*, whole or not at all, even at a power cut.
+
+    :raises peerstore.errors.StorageError: with the disk's reason in words.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.rename(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise disk_error(error, path) from error
+
+
+def disk_error(error: OSError, path: Path | str) -> StorageError:
+    """An operating system's error as one of ours, naming the path."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"No room left for {path}.", "Free some space there, then try again; nothing was lost.")
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ReadOnly(f"{path} cannot be written ({os.strerror(error.errno)}).", "Check its owner and mount options.")
+    return StorageError(f"{path}: {error.strerror or error}.", "Check the disk, then try again.")

@@ -1,0 +1,31 @@
+"""Lamport's logical clock (Lamport 1978, "Time, Clocks, and the Ordering of
+Events in a Distributed System")."""
+
+from __future__ import annotations
+
+__all__ = ["LamportClock"]
+
+
+class LamportClock:
+    """Counts events so that whatever was caused by another counts higher.
+
+    :param start: the last value known, for a clock that is kept on disk.
+    """
+
+    def __init__(self, start: int = 0) -> None:
+        self._time = start
+
+    @property
+    def time(self) -> int:
+        """The value of the last event."""
+        return self._time
+
+    def tick(self) -> int:
+        """Count an event of our own and return its value."""
+        self._time += 1
+        return self._time
+
+    def witness(self, heard: int) -> int:
+        """Count the arrival of a message stamped *heard*: max of both, + 1."""
+        self._time = max(self._time, heard) + 1
+        return self._time

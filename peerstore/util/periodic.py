@@ -1,0 +1,104 @@
+"""A call that comes again and again, and survives its own failures.
+
+``LoopingCall`` stops for good at the first exception, with an interval that
+is fixed when it starts.  Upkeep must do neither: an error is logged and the
+next round comes, and each interval is asked for anew, so that a round may
+come sooner while things change and later when all is quiet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+__all__ = ["Periodic"]
+
+
+class Periodic:
+    """Run *function* over and over, one run at a time.
+
+    :param clock: provides ``IReactorTime``.
+    :param function: called without arguments; may return a Deferred.
+    :param interval: asked after each run for the seconds until the next.
+    :param name: what the log calls it.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, function: Callable[[], Any], interval: Callable[[], float], name: str
+    ) -> None:
+        self._clock = clock
+        self._function = function
+        self._interval = interval
+        self._name = name
+        self._busy = False
+        self._started = False
+        self._again = False
+        self._ended: list[Deferred[None]] = []
+        self._waiting: IDelayedCall | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is in flight right now."""
+        return self._busy
+
+    def start(self, now: bool = True) -> None:
+        """Begin; the first run comes at once, or after one interval."""
+        if self._started:
+            return
+        self._started = True
+        if now:
+            self._run()
+        else:
+            self._wait(self._interval())
+
+    def hurry(self) -> None:
+        """Let the next run come now; many calls ask for one run only."""
+        if not self._started:
+            return
+        if self._busy:
+            self._again = True
+            return
+        self._wait(0.0)
+
+    def stop(self) -> Deferred[None]:
+        """No run begins after this; fires when the one in flight has ended."""
+        self._started = False
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+        if not self._busy:
+            return succeed(None)
+        ended: Deferred[None] = Deferred()
+        self._ended.append(ended)
+        return ended
+
+    def _wait(self, seconds: float) -> None:
+        if self._waiting is not None:
+            if self._waiting.getTime() <= self._clock.seconds() + seconds:
+                return
+            self._waiting.cancel()
+        self._waiting = self._clock.callLater(seconds, self._run)
+
+    def _run(self) -> None:
+        self._waiting = None
+        self._again = False
+        self._busy = True
+        maybeDeferred(self._function).addErrback(self._failed).addBoth(self._finished)
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("{name} failed and will be tried again", failure=failure, name=self._name)
+
+    def _finished(self, _result: object) -> None:
+        self._busy = False
+        ended, self._ended = self._ended, []
+        if self._started:
+            self._wait(0.0 if self._again else self._interval())
+        for waiter in ended:
+            waiter.callback(None)
