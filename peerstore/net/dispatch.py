@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred
-from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from peerstore.errors import BadMessage, Busy
@@ -92,13 +91,11 @@ class Dispatcher:
     def __init__(
         self,
         handlers: Mapping[str, Handler],
-        clock: IReactorTime,
         workers: int = 32,
         queue: int = 256,
         idle: int = 1024,
     ) -> None:
         self._handlers = dict(handlers)
-        self._clock = clock
         self.pools = {"local": WorkPool(workers, queue), "relay": WorkPool(workers, queue), "idle": WorkPool(idle, 0)}
 
     def dispatch(self, caller: Any, method: str, body: bytes) -> Deferred[bytes]:

@@ -53,7 +53,8 @@ class EndpointNetwork:
             endpoint = serverFromString(self._reactor, address)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             return fail(UsageError(f"{address!r} is no endpoint to listen at ({error}).", "Try tcp:3001."))
-        return endpoint.listen(_NoDelayFactory(factory))
+        listening: Deferred[Any] = endpoint.listen(_NoDelayFactory(factory))
+        return listening
 
     def connect(self, address: str, factory: Any) -> Deferred[Any]:
         """Connect; a Deferred of the protocol."""
@@ -61,7 +62,8 @@ class EndpointNetwork:
             endpoint = clientFromString(self._reactor, address)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             return fail(UsageError(f"{address!r} is no address of a node ({error}).", "Try tcp:host:port."))
-        return endpoint.connect(_NoDelayFactory(factory))
+        connecting: Deferred[Any] = endpoint.connect(_NoDelayFactory(factory))
+        return connecting
 
     def client_address(self, listening_port: IListeningPort, listen_address: str) -> str:
         """Where others reach a port that listens, as far as it can be told."""

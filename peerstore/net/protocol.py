@@ -280,8 +280,8 @@ class PeerProtocol(Protocol):
         self._answer(request.id, Status.OK, result)
 
     @staticmethod
-    def _told(error: BaseException) -> tuple[Status, bytes]:
-        status, refusal = status_for(error)
+    def _told(error: BaseException | None) -> tuple[Status, bytes]:
+        status, refusal = status_for(error or PeerStoreError("failed"))
         return status, encode_body(refusal)
 
     def _answer(self, number: int, status: Status, body: bytes) -> None:

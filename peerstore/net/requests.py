@@ -56,7 +56,7 @@ class RequestTable:
         """
         number = self._next
         self._next += 1
-        deferred: Deferred[Any] = Deferred(lambda _: self._forget(number))
+        deferred: Deferred[Any] = Deferred(lambda _: self._drop(number))
         if self._lost is not None:
             deferred.errback(self._lost)
             return number, deferred
@@ -99,6 +99,9 @@ class RequestTable:
         if entry is not None:
             self._cancel_timer(entry)
         return entry
+
+    def _drop(self, number: int) -> None:
+        self._forget(number)
 
     @staticmethod
     def _cancel_timer(entry: _Entry) -> None:
