@@ -1,0 +1,74 @@
+"""Statements: what an owner says, in a form that can be signed.
+
+::
+
+    [type, body, index, path, signature]
+
+``body`` is packed msgpack.  A statement's id is its *leaf*,
+SHA-256(00 || u16 type || body), and never depends on the signature, which
+RSA-PSS makes different each time.  ``index``, ``path`` and ``signature``
+prove the leaf's place in a signed batch (tree shape as in RFC 6962); they
+are empty while statements are not signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import IntEnum
+
+import msgspec
+
+from peerstore.errors import BadMessage
+
+__all__ = ["Statement", "StatementType", "leaf", "pack_statement", "unpack_statement"]
+
+MAX_BODY = 4 * 1024 * 1024
+
+
+class StatementType(IntEnum):
+    """What a statement is about; the numbers are part of what is signed."""
+
+    CHUNK = 1
+    HEAD = 2
+    LOG_ENTRY = 3
+    NODE = 4
+    USER = 5
+
+
+class Statement(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One statement with its proof, which is empty for now."""
+
+    type: int
+    body: bytes
+    index: int = 0
+    path: tuple[bytes, ...] = ()
+    signature: bytes = b""
+
+
+_decoder = msgspec.msgpack.Decoder(Statement, strict=True)
+
+
+def leaf(kind: int, body: bytes) -> bytes:
+    """The 32-byte id of a statement."""
+    return hashlib.sha256(b"\x00" + kind.to_bytes(2, "big") + body).digest()
+
+
+def pack_statement(kind: int, body: bytes) -> bytes:
+    """A statement around a packed body."""
+    return msgspec.msgpack.encode(Statement(int(kind), body))
+
+
+def unpack_statement(raw: bytes, expected: int) -> bytes:
+    """The body of a statement of the *expected* type.
+
+    :raises peerstore.errors.BadMessage: when it is anything else.
+    """
+    try:
+        statement = _decoder.decode(raw)
+    except msgspec.DecodeError as error:
+        raise BadMessage(f"a statement cannot be read: {error}.") from error
+    if statement.type != expected:
+        raise BadMessage(f"a statement of type {statement.type} stands where {int(expected)} belongs.")
+    if len(statement.body) > MAX_BODY or statement.index or statement.path or statement.signature:
+        raise BadMessage("a statement carries a proof that this version does not know.")
+    return statement.body
