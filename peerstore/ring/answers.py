@@ -1,0 +1,147 @@
+"""What a host answers to the ring's questions, from its present state.
+
+No handler asks anybody: questions inside answers would wait for each other
+round the ring.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from peerstore import ids
+from peerstore.errors import BadMessage, NotReady
+from peerstore.ring import position as steps
+from peerstore.ring.hosts import MAX_RECORDS
+from peerstore.ring.member import Member
+from peerstore.wire import bodies
+
+if TYPE_CHECKING:
+    from peerstore.ring.host import RingHost
+    from peerstore.ring.upkeep import PositionUpkeep
+
+__all__ = ["RingAnswers"]
+
+CANDIDATES = 8
+#: A position that has joined answers, even while its siblings still join.
+SERVING = ("JOINING", "MEMBER")
+
+
+class RingAnswers:
+    """The handlers of the ring's methods.
+
+    :param host: ours.
+    """
+
+    def __init__(self, host: RingHost) -> None:
+        self._host = host
+
+    def handlers(self) -> Mapping[str, Callable[[Any, Any], Any]]:
+        """By method."""
+        return {
+            "ping": self.ping,
+            "get-neighbours": self.get_neighbours,
+            "find-successor": self.find_successor,
+            "notify": self.notify,
+            "leaving": self.leaving,
+            "get-node-records": self.get_node_records,
+        }
+
+    def ping(self, caller: Any, body: bodies.Ping) -> bodies.Pong:
+        """Alive, in this incarnation."""
+        record = self._host.hosts.record(self._host.fp)
+        return bodies.Pong(record.incarnation if record else 0, self._host.status)
+
+    def get_neighbours(self, caller: Any, body: bodies.GetNeighbours) -> bodies.Neighbours:
+        """One position's predecessor and list."""
+        self._meet(caller)
+        return self._position(body.index).neighbours_body()
+
+    def find_successor(self, caller: Any, body: bodies.FindSuccessor) -> bodies.Found:
+        """One step of a lookup."""
+        self._meet(caller)
+        if len(body.key) != ids.ID_BYTES:
+            raise BadMessage("a key has 20 bytes.")
+        key = ids.from_bytes(body.key)
+        place = self._best(key) if body.index == -1 else self._position(body.index)
+        state = place.state
+        mine = steps.owns(state, key)
+        final = not mine and state.first is not None and ids.in_half_open(state.me, key, state.first.id)
+        return bodies.Found(
+            place.member.ref,
+            state.epoch,
+            state.predecessor.ref if state.predecessor is not None else None,
+            mine,
+            final,
+            tuple(entry.ref for entry in state.successors) if mine or final or not state.successors else (),
+            () if mine or final else tuple(member.ref for member in self._candidates(place, key)),
+        )
+
+    def notify(self, caller: Any, body: bodies.Notify) -> bodies.Done:
+        """A hint, kept for the next round of the position it concerns."""
+        self._meet(caller)
+        place = self._position(body.index)
+        if body.candidate.fp != caller.fp:
+            raise BadMessage("a notification speaks for another host.")
+        candidate = self._host.hosts.member(body.candidate)
+        if candidate is not None:
+            self._host.note_alive(candidate.fp)
+            if not body.list_changed:
+                place.notified(candidate)
+            self._host.hurry()
+        return bodies.Done()
+
+    def leaving(self, caller: Any, body: bodies.Leaving) -> bodies.Done:
+        """A host goes: drop its positions now rather than after timeouts."""
+        record = self._host.hosts.record(caller.fp)
+        if record is not None and body.incarnation >= record.incarnation:
+            self._host.drop(caller.fp)
+            if body.retired:
+                self._host.hosts.forget(caller.fp)
+        return bodies.Done()
+
+    def get_node_records(self, caller: Any, body: bodies.GetNodeRecords) -> bodies.NodeRecords:
+        """Records of hosts, so that their positions can be computed."""
+        return bodies.NodeRecords(self._host.hosts.records(body.fps[:MAX_RECORDS]))
+
+    def _meet(self, caller: Any) -> None:
+        """A node that asks is a node that lives; of our ring, if k and v agree."""
+        if caller.role != "node" or not caller.address or caller.fp == self._host.fp:
+            return
+        if (caller.copies, caller.virtual_nodes) != (self._host.copies, len(self._host.positions)):
+            raise NotReady("That node belongs to a ring with other settings.")
+        record = bodies.HostRecord(
+            caller.spki, (caller.address,), caller.incarnation, caller.copies, caller.virtual_nodes
+        )
+        self._host.hosts.learn(record)
+
+    def _position(self, index: int) -> PositionUpkeep:
+        if not 0 <= index < len(self._host.positions):
+            raise BadMessage("there is no such position here.")
+        place = self._host.positions[index]
+        if self._host.status not in SERVING or not place.is_member:
+            raise NotReady("This node has not joined the ring yet, or is leaving it.")
+        return place
+
+    def _best(self, key: int) -> PositionUpkeep:
+        """Our position that owns the key, or else the last one before it."""
+        standing = [place for place in self._host.positions if place.is_member]
+        if self._host.status not in SERVING or not standing:
+            raise NotReady("This node has not joined the ring yet, or is leaving it.")
+        mine = self._host.own_position(key)
+        return mine or min(standing, key=lambda place: ids.distance(place.state.me, key))
+
+    def _candidates(self, place: PositionUpkeep, key: int) -> list[Member]:
+        """Members nearest before the key, of all that we know, nearest first."""
+        near = [*place.state.successors, *place.fingers.members(), *_around(self._host.hosts.ring(), key)]
+        here = ids.distance(place.state.me, key)
+        better = {member for member in near if ids.distance(member.id, key) < here and member.fp != self._host.fp}
+        return sorted(better, key=lambda member: ids.distance(member.id, key))[:CANDIDATES]
+
+
+def _around(ring: list[Member], key: int) -> list[Member]:
+    if not ring:
+        return []
+    where = bisect_left(ring, key, key=lambda member: member.id)
+    return [ring[(where - back) % len(ring)] for back in range(min(len(ring), CANDIDATES))]

@@ -1,0 +1,259 @@
+"""All positions of one host on the ring, and their upkeep.
+
+The positions share one process, one connection per peer and one idea of who
+is alive; their ring state is each one's own.  A host is JOINING until its
+positions have joined, MEMBER from then on (alone, if nobody can be reached),
+LEAVING when it goes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from peerstore import ids
+from peerstore.errors import PeerError, PeerStoreError, RemoteError
+from peerstore.interfaces import IPeerPool
+from peerstore.ring import position as steps
+from peerstore.ring.answers import RingAnswers
+from peerstore.ring.hosts import HostTable
+from peerstore.ring.joining import Joiner
+from peerstore.ring.lookup import Located, LookupClient
+from peerstore.ring.upkeep import PositionUpkeep
+from peerstore.util.periodic import Periodic
+from peerstore.wire import bodies
+
+__all__ = ["JOINING", "LEAVING", "MEMBER", "NEW", "RingHost", "STOPPED", "list_size_for"]
+
+NEW, JOINING, MEMBER, LEAVING, STOPPED = "NEW", "JOINING", "MEMBER", "LEAVING", "STOPPED"
+FIRST_PERIOD = 0.5
+LONGEST_PERIOD = 30.0
+SLOWER = 1.5
+#: No two rounds closer than this, however many hints arrive.
+SHORTEST_GAP = 0.05
+
+
+def list_size_for(virtual_nodes: int) -> int:
+    """r = max(16, 3 v)."""
+    return max(16, 3 * virtual_nodes)
+
+
+class RingHost:
+    """One host's share of the ring.
+
+    :param spki: our key, DER; with *address*, *incarnation*, *copies* and
+        *virtual_nodes* it makes our record.
+    :param bootstrap: addresses to join through; empty for a first node.
+    :param hosts: whom we know; ours alone to change.
+    :param list_size: r; by default max(16, 3 v).
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        rng: random.Random,
+        pool: IPeerPool,
+        hosts: HostTable,
+        spki: bytes,
+        address: str,
+        incarnation: int,
+        copies: int,
+        virtual_nodes: int,
+        bootstrap: Sequence[str] = (),
+        list_size: int | None = None,
+        longest_period: float = LONGEST_PERIOD,
+    ) -> None:
+        self.clock = clock
+        self.rng = rng
+        self.pool = pool
+        self.hosts = hosts
+        self.fp = ids.fingerprint(spki)
+        self.bootstrap = tuple(at for at in bootstrap if at != address)
+        self.copies = copies
+        self.status = NEW
+        hosts.set_own(bodies.HostRecord(spki, (address,), incarnation, copies, virtual_nodes))
+        size = list_size or list_size_for(virtual_nodes)
+        self.positions: list[PositionUpkeep] = [
+            PositionUpkeep(self, hosts.position(self.fp, index), size) for index in range(virtual_nodes)
+        ]
+        self._longest = longest_period
+        self._period = FIRST_PERIOD
+        self._watchers: list[Callable[[], None]] = []
+        self._suspects: dict[bytes, int] = {}
+        self._upkeep = Periodic(clock, self._round, self._next_gap, "ring upkeep")
+        self._last_round = -SHORTEST_GAP
+        self._client = LookupClient(pool, hosts, clock, lambda: [address, *self.bootstrap])
+        self._joiner = Joiner(self)
+        self._answers = RingAnswers(self)
+        pool.watch_losses(self.note_lost)
+
+    # -- life ------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Join, or be the first; goes on by itself until stopped."""
+        self.status = JOINING
+        self._upkeep.start()
+
+    def stop(self) -> Deferred[None]:
+        """End upkeep at once; what was in flight is waited for."""
+        self.status = STOPPED
+        return self._upkeep.stop()
+
+    def leave(self, retired: bool = False) -> Deferred[None]:
+        """Tell the neighbours that we go; a hint, which they verify."""
+        told = sorted({member.fp for place in self.positions for member in place.neighbours()} - {self.fp})
+        self.status = LEAVING
+        message = bodies.Leaving(self._own_incarnation(), retired)
+        calls = [self._tell(fp, message) for fp in told[:32]]
+        return DeferredList(calls, consumeErrors=True).addCallback(lambda _: None)
+
+    @property
+    def alone(self) -> bool:
+        """Whether no position has a foreign entry: an orphan, or the first."""
+        return not any(member.fp != self.fp for place in self.positions for member in place.neighbours())
+
+    @property
+    def settled(self) -> bool:
+        """Whether upkeep has been quiet for some rounds."""
+        return self.status == MEMBER and self._period > FIRST_PERIOD * SLOWER**3
+
+    def become_member(self, alone: bool) -> None:
+        """All positions stand on the ring, or on one of our own."""
+        self.status = MEMBER
+        self._log.info(
+            "{fp} {how} with {v} positions",
+            fp=ids.short(self.fp),
+            how="starts alone, as a ring of its own," if alone else "has joined the ring",
+            v=len(self.positions),
+        )
+        self.changed()
+
+    # -- what others ask of us ------------------------------------------------------
+
+    def handlers(self) -> Mapping[str, Callable[[Any, Any], Any]]:
+        """Handlers of the ring's methods; none of them asks anybody."""
+        return self._answers.handlers()
+
+    def lookup(self, key: int) -> Deferred[Located]:
+        """The verified owner of *key*; fails with LookupFailed."""
+        mine = self.own_position(key)
+        if self.status == MEMBER and mine is not None:
+            state = mine.state
+            before = state.predecessor.id if state.predecessor is not None else None
+            return succeed(Located(key, mine.member, before, (mine.member, *state.successors)))
+        return self._client.lookup(key)
+
+    def own_position(self, key: int) -> PositionUpkeep | None:
+        """Our position that owns *key*, if one does."""
+        for place in self.positions:
+            if place.is_member and steps.owns(place.state, key):
+                return place
+        return None
+
+    def watch_changes(self, callback: Callable[[], None]) -> None:
+        """*callback()* after any change of a predecessor or list of ours."""
+        self._watchers.append(callback)
+
+    # -- what positions tell us -----------------------------------------------------
+
+    def changed(self) -> None:
+        """Something moved: look again soon, and tell who watches."""
+        self._period = FIRST_PERIOD
+        self.hurry()
+        for watcher in list(self._watchers):
+            watcher()
+
+    def hurry(self) -> None:
+        """A round soon, but not closer than the shortest gap to the last."""
+        wait = self._last_round + SHORTEST_GAP - self.clock.seconds()
+        if wait <= 0:
+            self._upkeep.hurry()
+        else:
+            self.clock.callLater(wait, self._upkeep.hurry)
+
+    def note_lost(self, fp: bytes) -> None:
+        """A connection ended; to a neighbour's host, that counts as change."""
+        if self.status == MEMBER and any(member.fp == fp for place in self.positions for member in place.neighbours()):
+            self._period = FIRST_PERIOD
+            self.hurry()
+
+    def note_alive(self, fp: bytes) -> None:
+        """A host answered."""
+        self._suspects.pop(fp, None)
+        self.hosts.alive(fp)
+
+    def note_silent(self, fp: bytes, error: PeerStoreError) -> bool:
+        """A host did not answer; true once it is taken for dead.
+
+        One lost connection or one timeout is an accident; a second in a row,
+        or nobody listening, is a death.  A false one mends itself: the host's
+        own upkeep brings it back.
+        """
+        if fp == self.fp:
+            return False
+        self._suspects[fp] = self._suspects.get(fp, 0) + 1
+        if self._suspects[fp] < 2 and type(error) is not PeerError and not _refused(error):
+            return False
+        self.drop(fp)
+        return True
+
+    def drop(self, fp: bytes) -> None:
+        """Keep no position of this host; it is looked for again later."""
+        self._suspects.pop(fp, None)
+        if self.hosts.is_alive(fp):
+            self._log.info("{fp} does not answer and is left out of the ring", fp=ids.short(fp))
+        self.hosts.dead(fp)
+        for place in self.positions:
+            place.update(steps.drop_host(place.state, fp))
+            place.fingers.drop_host(fp)
+
+    # -- rounds ------------------------------------------------------------------
+
+    def _next_gap(self) -> float:
+        if self.status != MEMBER:
+            return self.rng.uniform(0.15, 0.3)
+        period = self._period
+        self._period = min(self._longest, period * SLOWER)
+        return period * self.rng.uniform(0.75, 1.25)
+
+    def _round(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._one_round())
+
+    async def _one_round(self) -> None:
+        self._last_round = self.clock.seconds()
+        if self.status == JOINING:
+            await self._joiner.join()
+        if self.status != MEMBER:
+            return
+        for place in self.positions:
+            if not place.is_member:
+                await self._joiner.join_position(place)
+        results = await DeferredList([place.round() for place in self.positions], consumeErrors=True)
+        for fine, result in results:
+            if not fine:
+                self._log.failure("a position's upkeep failed", failure=_failure(result))
+        await self._joiner.probe()
+
+    def _tell(self, fp: bytes, message: bodies.Leaving) -> Deferred[Any]:
+        member = self.hosts.position(fp, 0)
+        return self.pool.call(member.address, "leaving", message, 2.0, fp)  # type: ignore[no-any-return]
+
+    def _own_incarnation(self) -> int:
+        record = self.hosts.record(self.fp)
+        return record.incarnation if record else 0
+
+
+def _refused(error: PeerStoreError) -> bool:
+    return isinstance(error, PeerError) and "refused" in str(error).lower()
+
+
+def _failure(result: Any) -> Failure:
+    return result if isinstance(result, Failure) else Failure(RemoteError(str(result)))

@@ -1,0 +1,199 @@
+"""One ring member's state, and Zave's steps on it as pure functions.
+
+After P. Zave, "How to Make Chord Correct" (2015, 2017): every step uses the
+answer to at most one remote question and changes only the member's own
+state.  None of the published forms of Chord by its authors keeps the ring;
+these steps do, while every member has a live entry in its list.
+
+Lists are in ring order from the member on, without repeats, never contain
+the member itself (they *stop at self*: a short ring has short lists), and
+are cut at ``size``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from peerstore import ids
+from peerstore.ring.member import Member
+
+__all__ = [
+    "PositionState",
+    "adopted",
+    "check_local",
+    "drop_host",
+    "drop_member",
+    "joined",
+    "make_list",
+    "owns",
+    "predecessor_lost",
+    "rectified",
+    "refreshed",
+    "stabilized",
+]
+
+
+class PositionState(NamedTuple):
+    """*me* is the ring id; *predecessor* None means unknown or suspected
+    dead; *epoch* grows with each change of the two others."""
+
+    me: int
+    size: int
+    predecessor: Member | None = None
+    successors: tuple[Member, ...] = ()
+    epoch: int = 0
+
+    @property
+    def first(self) -> Member | None:
+        """The first successor, if any."""
+        return self.successors[0] if self.successors else None
+
+
+def make_list(me: int, entries: Iterable[Member], size: int) -> tuple[Member, ...]:
+    """The longest sound list that *entries* begin with.
+
+    Stops at *me*, at a repeat, and where the order would wrap: an answer that
+    was put together from two moments must not make a list that goes round.
+    """
+    kept: list[Member] = []
+    for entry in entries:
+        if len(kept) >= size or entry.id == me:
+            break
+        if kept and not ids.between(kept[-1].id, entry.id, me):
+            break
+        kept.append(entry)
+    return tuple(kept)
+
+
+def check_local(state: PositionState) -> None:
+    """Assert what must hold of one member alone (invariants I7 and I8).
+
+    :raises AssertionError: our own code is wrong; nothing remote can be.
+    """
+    assert make_list(state.me, state.successors, state.size) == state.successors, "a successor list is out of order"
+    assert state.predecessor is None or state.predecessor.id != state.me, "a member precedes itself"
+
+
+def joined(state: PositionState, before: Member, answer: Iterable[Member]) -> PositionState | None:
+    """Join behind *before*, taking over its whole list (Zave 2017).
+
+    Lists are full from the first moment: one pointer, filled up later, is
+    one of the original bugs.  None when *before* turns out not to be the
+    member just before us: look it up again.
+    """
+    behind = tuple(answer)
+    if before.id == state.me:
+        return None
+    if behind and behind[0].id == state.me:
+        # It lists us already: we were here, crashed, and are coming back.
+        behind = behind[1:]
+    elif behind and not ids.between(before.id, state.me, behind[0].id):
+        return None
+    # In a ring of one the list is empty, and the one is also our successor.
+    entries = (*behind, before)
+    return _changed(state, before, make_list(state.me, entries, state.size))
+
+
+def stabilized(
+    state: PositionState, asked: Member, its_predecessor: Member | None, its_list: Iterable[Member]
+) -> tuple[PositionState, Member | None]:
+    """StabilizeFromSuccessor: take the first successor's list over.
+
+    :return: the new state, and the successor's predecessor if it lies between
+        us and it: the member to ask next, with :func:`adopted`.
+    """
+    if state.first is None or state.first.id != asked.id:
+        return state, None
+    entries = make_list(state.me, (asked, *its_list), state.size)
+    new = _changed(state, state.predecessor, entries)
+    if its_predecessor is None or its_predecessor.id == state.me:
+        return new, None
+    return new, its_predecessor if ids.between(state.me, its_predecessor.id, asked.id) else None
+
+
+def adopted(state: PositionState, candidate: Member, its_list: Iterable[Member]) -> PositionState:
+    """StabilizeFromPredecessor: *candidate* answered, and if it still lies
+    between us and our first successor, it is our first successor now."""
+    if candidate.id == state.me:
+        return state
+    if state.first is not None and not ids.between(state.me, candidate.id, state.first.id):
+        return state
+    entries = make_list(state.me, (candidate, *its_list), state.size)
+    if len(entries) < state.size and state.first is not None and len(entries) == 1:
+        # A candidate that knows nobody yet must not cost us those we know.
+        entries = make_list(state.me, (candidate, *state.successors), state.size)
+    return _changed(state, state.predecessor, entries)
+
+
+def rectified(state: PositionState, notifier: Member, predecessor_alive: bool) -> PositionState:
+    """Rectify: *notifier* says that it may be our predecessor.
+
+    :param predecessor_alive: what a ping just told of the present one; it is
+        only asked when the notifier is not the better one anyway.
+    """
+    if notifier.id == state.me:
+        return state
+    present = state.predecessor
+    better = present is None or ids.between(present.id, notifier.id, state.me) or present.id == notifier.id
+    if not better and predecessor_alive:
+        return state
+    successors = state.successors or make_list(state.me, (notifier,), state.size)
+    return _changed(state, notifier, successors)
+
+
+def predecessor_lost(state: PositionState) -> PositionState:
+    """The predecessor is suspected dead; the list is not touched."""
+    return _changed(state, None, state.successors)
+
+
+def drop_host(state: PositionState, fp: bytes) -> PositionState:
+    """A host does not answer: none of its positions is kept.
+
+    The rest of the list moves up; its tail is never taken for proof of life.
+    """
+    predecessor = state.predecessor
+    if predecessor is not None and predecessor.fp == fp:
+        predecessor = None
+    return _changed(state, predecessor, tuple(entry for entry in state.successors if entry.fp != fp))
+
+
+def drop_member(state: PositionState, member: int) -> PositionState:
+    """One position does not serve (its host does): it is not kept."""
+    predecessor = state.predecessor
+    if predecessor is not None and predecessor.id == member:
+        predecessor = None
+    return _changed(state, predecessor, tuple(entry for entry in state.successors if entry.id != member))
+
+
+def refreshed(state: PositionState, current: Member) -> PositionState:
+    """A host came back with a new incarnation or address: never two entries."""
+
+    def renew(entry: Member) -> Member:
+        if entry.fp != current.fp or entry.incarnation >= current.incarnation:
+            return entry
+        return msgspec.structs.replace(entry, incarnation=current.incarnation, address=current.address)
+
+    predecessor = renew(state.predecessor) if state.predecessor is not None else None
+    return state._replace(predecessor=predecessor, successors=tuple(renew(entry) for entry in state.successors))
+
+
+def owns(state: PositionState, key: int) -> bool:
+    """Whether *key* lies in (predecessor, me].
+
+    Without a predecessor nothing is claimed, unless there is nobody else.
+    """
+    if state.predecessor is None:
+        return not state.successors
+    return ids.in_half_open(state.predecessor.id, key, state.me)
+
+
+def _changed(state: PositionState, predecessor: Member | None, successors: tuple[Member, ...]) -> PositionState:
+    before = ([entry.id for entry in state.successors], state.predecessor.id if state.predecessor else None)
+    after = ([entry.id for entry in successors], predecessor.id if predecessor else None)
+    epoch = state.epoch + (before != after)
+    new = state._replace(predecessor=predecessor, successors=successors, epoch=epoch)
+    check_local(new)
+    return new
