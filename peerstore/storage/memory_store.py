@@ -1,0 +1,223 @@
+"""A node's store in memory, on a disk that can be the simulator's.
+
+The disk is a dictionary with a delay: what was written counts only once
+``sync`` has fired, and a crash loses the rest.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from peerstore.interfaces import INodeStore
+from peerstore.items import Item, ItemKey, Kind
+from peerstore.storage.digests import RangeHash, arcs, pack_key
+from peerstore.storage.families import ChunkStore, HeadStore, LogStore, RecordStore
+from peerstore.storage.tables import all_kinds
+from peerstore.transactions.entry import decode_entry
+
+__all__ = ["Disk", "MemoryDisk", "MemoryNodeStore"]
+
+
+class Disk(Protocol):
+    """Where bytes stay when the process does not."""
+
+    def load(self) -> Mapping[bytes, bytes]:
+        """What a process that starts now finds."""
+        ...
+
+    def write(self, key: bytes, value: bytes) -> None:
+        """Set a key; lost at a crash until synced."""
+        ...
+
+    def delete(self, key: bytes) -> None:
+        """Remove a key; undone by a crash until synced."""
+        ...
+
+    def sync(self) -> Deferred[None]:
+        """Make what was written durable; fails with a StorageError."""
+        ...
+
+
+class MemoryDisk:
+    """A disk that never fails and is always synced."""
+
+    def __init__(self) -> None:
+        self._content: dict[bytes, bytes] = {}
+
+    def load(self) -> Mapping[bytes, bytes]:
+        """Everything."""
+        return dict(self._content)
+
+    def write(self, key: bytes, value: bytes) -> None:
+        """Set a key."""
+        self._content[key] = value
+
+    def delete(self, key: bytes) -> None:
+        """Remove a key."""
+        self._content.pop(key, None)
+
+    def sync(self) -> Deferred[None]:
+        """At once."""
+        return succeed(None)
+
+
+@implementer(INodeStore)
+class MemoryNodeStore:
+    """Provides ``INodeStore`` on a :class:`Disk`.
+
+    :param disk: what outlives this object.
+    """
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._items: dict[ItemKey, Item] = {}
+        self._order: list[ItemKey] = []
+        self._by_hash: dict[bytes, list[ItemKey]] = {}
+        self._settings: dict[str, bytes] = {}
+        self.chunks = ChunkStore(self)
+        self.heads = HeadStore(self)
+        self.logs = LogStore(self)
+        self.records = RecordStore(self)
+
+    def start(self) -> Deferred[None]:
+        """Read what the disk holds."""
+        for key, value in sorted(self._disk.load().items()):
+            if key.startswith(b"s"):
+                self._settings[key[1:].decode()] = value
+            else:
+                self._index(msgspec.msgpack.decode(value, type=Item))
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        """Sync what was written."""
+        return self._disk.sync()
+
+    def setting(self, name: str) -> Deferred[bytes | None]:
+        """The bytes kept under *name*, or None."""
+        return succeed(self._settings.get(name))
+
+    def keep_setting(self, name: str, value: bytes) -> Deferred[None]:
+        """Keep bytes under *name*, durably."""
+        self._settings[name] = value
+        self._disk.write(b"s" + name.encode(), value)
+        return self._disk.sync()
+
+    def put(self, items: Sequence[Item]) -> Deferred[list[bool]]:
+        """Keep items; true where new; durable when it fires."""
+        new = []
+        for item in items:
+            new.append(item.key not in self._items)
+            if item.key not in self._items:
+                self._disk.write(b"i" + pack_key(item.key), msgspec.msgpack.encode(item))
+        pending = list(items)
+
+        def synced(_: object) -> list[bool]:
+            # Only now may it be read: what is served must survive a crash.
+            for item in pending:
+                if item.key not in self._items:
+                    self._index(item)
+            return new
+
+        return self._disk.sync().addCallback(synced)
+
+    def have(self, keys: Sequence[ItemKey]) -> Deferred[list[bool]]:
+        """One bool for each key."""
+        return succeed([key in self._items for key in keys])
+
+    def get(self, keys: Sequence[ItemKey]) -> Deferred[list[Item | None]]:
+        """One Item or None for each key."""
+        return succeed([self._items.get(key) for key in keys])
+
+    def remove(self, keys: Sequence[ItemKey]) -> Deferred[int]:
+        """Forget these keys; how many there were."""
+        gone = [key for key in keys if self._items.pop(key, None) is not None]
+        for key in gone:
+            self._order.remove(key)
+            self._disk.delete(b"i" + pack_key(key))
+            if key.kind == Kind.CHUNK:
+                self._by_hash[key.element].remove(key)
+        return self._disk.sync().addCallback(lambda _: len(gone))
+
+    def find_chunks(self, hashes: Sequence[bytes]) -> Deferred[list[Item | None]]:
+        """One Item or None for each hash, whoever owns it."""
+        found = ([self._items[key] for key in self._by_hash.get(digest, [])] for digest in hashes)
+        return succeed([copies[0] if copies else None for copies in found])
+
+    def items_at(self, ring_id: bytes, owner: bytes | None, kind: Kind) -> Deferred[list[Item]]:
+        """All items of one kind at a ring id."""
+        keys = self._between(ring_id, True, ring_id)
+        wanted = (key for key in keys if key.kind == kind and owner in (None, key.owner))
+        return succeed([self._items[key] for key in wanted])
+
+    def log_since(
+        self, ring_id: bytes, owner: bytes, seen: Mapping[bytes, int], limit: int
+    ) -> Deferred[tuple[list[Item], bool]]:
+        """Entries of a log after *seen*, and whether more follow."""
+        found = [(place, item) for place, item in self._chain(ring_id, owner) if place[1] > seen.get(place[0], 0)]
+        return succeed(([item for _, item in found[:limit]], len(found) > limit))
+
+    def log_heads(self, ring_id: bytes, owner: bytes) -> Deferred[dict[bytes, int]]:
+        """{device: last number without a gap before it}."""
+        heads: dict[bytes, int] = {}
+        for (device, number, _), _item in self._chain(ring_id, owner):
+            if number == heads.get(device, 0) + 1:
+                heads[device] = number
+        return succeed(heads)
+
+    def range_digest(self, after: bytes, through: bytes, kinds: Sequence[Kind]) -> Deferred[tuple[int, bytes]]:
+        """(count, SHA-256) over the keys in (after, through]."""
+        digest = RangeHash()
+        digest.add(pack_key(key) for key in self._range(after, through, kinds))
+        return succeed((digest.count, digest.digest()))
+
+    def range_list(
+        self, after: bytes, through: bytes, kinds: Sequence[Kind], cursor: ItemKey | None, limit: int
+    ) -> Deferred[tuple[list[ItemKey], ItemKey | None]]:
+        """Keys in (after, through] behind *cursor*, and the next cursor."""
+        keys = list(self._range(after, through, kinds))
+        if cursor is not None and cursor in self._items:
+            keys = keys[keys.index(cursor) + 1 :] if cursor in keys else keys
+        page = keys[:limit]
+        return succeed((page, page[-1] if len(keys) > limit or len(page) == limit else None))
+
+    def usage(self, owner: bytes) -> Deferred[tuple[int, int]]:
+        """(bytes, items) of one owner."""
+        sizes = [item.size for item in self._items.values() if item.key.owner == owner]
+        return succeed((sum(sizes), len(sizes)))
+
+    # -- inside ----------------------------------------------------------------
+
+    def _index(self, item: Item) -> None:
+        self._items[item.key] = item
+        insort(self._order, item.key)
+        if item.key.kind == Kind.CHUNK:
+            self._by_hash.setdefault(item.key.element, []).append(item.key)
+
+    def _between(self, low: bytes, inclusive: bool, high: bytes) -> list[ItemKey]:
+        def place(key: ItemKey) -> bytes:
+            return key.ring_id
+
+        end = bisect_right(self._order, high, key=place)
+        start = bisect_right(self._order, low, key=place)
+        while inclusive and start > 0 and self._order[start - 1].ring_id == low:
+            start -= 1
+        return self._order[start:end]
+
+    def _range(self, after: bytes, through: bytes, kinds: Sequence[Kind]) -> Iterable[ItemKey]:
+        wanted = all_kinds(kinds)
+        for low, inclusive, high in arcs(after, through):
+            yield from (key for key in self._between(low, inclusive, high) if key.kind in wanted)
+
+    def _chain(self, ring_id: bytes, owner: bytes) -> list[tuple[tuple[bytes, int, bytes], Item]]:
+        entries: list[tuple[tuple[bytes, int, bytes], Any]] = []
+        for key in self._between(ring_id, True, ring_id):
+            if key.kind == Kind.LOG and key.owner == owner:
+                entry = decode_entry(self._items[key].statement)
+                entries.append(((entry.device, entry.number, key.element), self._items[key]))
+        return sorted(entries, key=lambda found: found[0])
