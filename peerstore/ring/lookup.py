@@ -22,7 +22,7 @@ from peerstore.ring.hosts import HostTable
 from peerstore.ring.member import Member
 from peerstore.wire import bodies
 
-__all__ = ["LookupClient", "Located", "Step", "resolve"]
+__all__ = ["LookupClient", "Located", "Step", "resolve", "resolve_all"]
 
 STEP_TIMEOUT = 3.0
 MAX_STEPS = 200
@@ -65,6 +65,15 @@ async def resolve(pool: IPeerPool, hosts: HostTable, address: str, refs: Iterabl
         for record in records.records:
             hosts.learn(record)
         unknown = unknown[256:]
+
+
+async def resolve_all(pool: IPeerPool, hosts: HostTable, address: str) -> None:
+    """Learn the live hosts that the node at *address* knows, and itself."""
+    peer = await pool.peer(address)
+    records: bodies.NodeRecords = await peer.call("get-node-records", bodies.GetNodeRecords(()), STEP_TIMEOUT)
+    for record in records.records:
+        hosts.learn(record)
+        hosts.alive(ids.fingerprint(record.spki))
 
 
 class LookupClient:

@@ -1,0 +1,46 @@
+"""``peerstore node``: what concerns one storage node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from peerstore.cli.context import Options
+from peerstore.cli.output import human, out, print_json
+from peerstore.storage.listing import list_keys
+
+__all__ = ["node"]
+
+
+@click.group()
+def node() -> None:
+    """Look at one storage node."""
+
+
+@node.command()
+@click.argument("data", metavar="DATA", type=click.Path())
+@click.pass_obj
+def keys(options: Options, data: str) -> None:
+    """List what the node with data folder DATA holds; it may be running."""
+    listed = list(list_keys(Path(data).expanduser()))
+    if options.as_json:
+        print_json(
+            [
+                {
+                    "ring_id": key.ring_id.hex(),
+                    "owner": key.owner.hex(),
+                    "kind": key.kind.name.lower(),
+                    "element": key.element.hex(),
+                    "bytes": key.size,
+                }
+                for key in listed
+            ]
+        )
+        return
+    for key in listed:
+        out.print(
+            Text(f"{key.ring_id.hex()}  {key.kind.name.lower():6}  {human(key.size):>10}  owner {key.owner.hex()[:8]}")
+        )
+    out.print(Text(f"{len(listed)} items, {human(sum(key.size for key in listed))}"))

@@ -1,0 +1,106 @@
+"""A client put together for a real network, from a home folder."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from peerstore.client.client import Client
+from peerstore.client.lock import HomeLock
+from peerstore.client.state import ClientState
+from peerstore.crypto.keys import KeyPair
+from peerstore.errors import PeerUnreachable
+from peerstore.gateway.gateway import Gateway
+from peerstore.interfaces import IPeerPool
+from peerstore.net.limits import Limits
+from peerstore.net.network import EndpointNetwork
+from peerstore.net.pool import PeerPool
+from peerstore.ring.hosts import HostTable
+from peerstore.ring.lookup import LookupClient, resolve_all
+from peerstore.util.blocking import ThreadRunner
+from peerstore.util.lamport import LamportClock
+from peerstore.wire.session import SUITE_CLEAR, VERSION, Greeting
+
+__all__ = ["OpenClient", "open_client"]
+
+THREADS = 4
+
+
+class OpenClient(NamedTuple):
+    """A client at work, with what has to be stopped after it."""
+
+    client: Client
+    pool: PeerPool
+    runner: ThreadRunner
+    database: ThreadRunner
+
+    def close(self) -> Deferred[Any]:
+        """Close state, connections and threads."""
+
+        def stopped(result: Any) -> Any:
+            done = gatherResults([self.pool.stop(), self.runner.stop(), self.database.stop()])
+            return done.addCallback(lambda _: result)
+
+        return self.client.close().addBoth(stopped)
+
+
+async def open_client(
+    reactor: Any, home: Path, key_path: Path | None, peers: Sequence[str], patience: float = 30.0
+) -> OpenClient:
+    """Open the device in *home*; its key is made when there is none.
+
+    :param peers: endpoint descriptions of nodes; one that answers is enough.
+    :raises peerstore.errors.PeerUnreachable: when none does.
+    :raises peerstore.errors.PeerStoreError: for key, home or state.
+    """
+    runner = ThreadRunner(reactor, THREADS, "peerstore-work")
+    database = ThreadRunner(reactor, 1, "peerstore-state")
+    runner.start()
+    database.start()
+    lock = HomeLock(home)
+    try:
+        lock.take()
+        key: KeyPair = await runner.run(KeyPair.load_or_create, key_path or home / "key.pem", home / "publickey.pem")
+
+        def greet() -> Greeting:
+            return Greeting((VERSION,), (SUITE_CLEAR,), key.spki, "user", 0, 0, "", 0, os.urandom(32))
+
+        rng = random.Random(os.urandom(16))
+        pool = PeerPool(
+            EndpointNetwork(reactor), reactor, rng, greet, None, LamportClock(), Limits(connect_timeout=5.0)
+        )
+        hosts = HostTable(reactor)
+        await _meet_somebody(pool, hosts, peers)
+        lookup = LookupClient(pool, hosts, reactor, lambda: list(peers))
+        gateway = Gateway(pool, hosts, lookup, reactor, rng, patience=patience, runner=runner)
+        state = ClientState(home / "state.sqlite")
+        client = Client(gateway, key, state, None, runner, database, os.urandom, time.time_ns)
+        client.hold(lock)
+        await client.open()
+    except BaseException:
+        lock.release()
+        await runner.stop()
+        await database.stop()
+        raise
+    return OpenClient(client, pool, runner, database)
+
+
+async def _meet_somebody(pool: IPeerPool, hosts: HostTable, peers: Sequence[str]) -> None:
+    """Learn the ring's hosts from the first peer that answers."""
+    reasons = []
+    for address in peers:
+        try:
+            await resolve_all(pool, hosts, address)
+            return
+        except PeerUnreachable as error:
+            reasons.append(error.what)
+    raise PeerUnreachable(
+        " ".join(reasons) or "No node's address is known.",
+        "Check that a node runs there, or name another with --peer HOST:PORT.",
+    )
