@@ -52,15 +52,15 @@ def ls(options: Options, name: str | None, peers: tuple[str, ...]) -> None:
 
 
 def _list_folders(options: Options, view: FolderView) -> None:
-    rows = []
+    rows: list[tuple[str, int, int]] = []
     for folder in view.folders():
         files = [v for v in view.tree(folder).values() if v.name.kind != NodeKind.FOLDER]
-        rows.append((folder, len(files), sum(v.name.size for v in files)))
+        rows.append((folder, len(files), sum(version.name.size for version in files)))
     if options.as_json:
-        print_json([{"folder": folder, "files": files, "bytes": size} for folder, files, size in rows])
+        print_json([{"folder": folder, "files": count, "bytes": size} for folder, count, size in rows])
         return
-    for folder, files, size in rows:
-        out.print(Text(f"{files:>8} files  {human(size):>10}  {folder}"))
+    for folder, count, size in rows:
+        out.print(Text(f"{count:>8} files  {human(size):>10}  {folder}"))
     if not rows:
         say_note("Nothing is stored yet. Try: peerstore backup DIR")
 

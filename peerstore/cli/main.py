@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 import peerstore
-from peerstore.cli import backup, demo, files, node, restore
+from peerstore.cli import backup, demo, files, node, restore, ring
 from peerstore.cli.context import Options
 from peerstore.cli.output import say_error
 from peerstore.errors import PeerStoreError
@@ -59,7 +59,7 @@ def run_in_reactor(work: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
         signal.signal(signal.SIGTERM, interrupt)
 
     reactor.callWhenRunning(begin)  # type: ignore[attr-defined]
-    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]
+    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined,call-arg]
     return status[0]
 
 
@@ -69,6 +69,9 @@ def _report(failure: Failure) -> int:
     error = failure.value
     if isinstance(error, FirstError):
         error = error.subFailure.value
+    if isinstance(error, SystemExit):
+        # The reader of our output went away (a pipe into "head").
+        return error.code if isinstance(error.code, int) else 1
     if isinstance(error, CancelledError | KeyboardInterrupt):
         say_error("Stopped.", "What was stored stays stored; run the same command again to go on from there.")
         return INTERRUPTED
@@ -104,6 +107,7 @@ for command in (
     files.rm,
     files.put,
     node.node,
+    ring.ring,
     demo.demo,
 ):
     cli.add_command(command)

@@ -37,6 +37,7 @@ class OpenClient(NamedTuple):
 
     client: Client
     pool: PeerPool
+    hosts: HostTable
     runner: ThreadRunner
     database: ThreadRunner
 
@@ -88,7 +89,7 @@ async def open_client(
         await runner.stop()
         await database.stop()
         raise
-    return OpenClient(client, pool, runner, database)
+    return OpenClient(client, pool, hosts, runner, database)
 
 
 async def _meet_somebody(pool: IPeerPool, hosts: HostTable, peers: Sequence[str]) -> None:

@@ -106,8 +106,8 @@ class ClientState:
 
     def meta(self, name: str) -> bytes | None:
         """The bytes kept under *name*."""
-        row = self._one("SELECT value FROM meta WHERE name = ?", name)
-        return bytes(row[0]) if row else None
+        rows = self._all("SELECT value FROM meta WHERE name = ?", name)
+        return rows[0][0] if rows else None
 
     def keep_meta(self, name: str, value: bytes) -> None:
         """Keep bytes under *name*."""

@@ -34,7 +34,8 @@ class Chunker:
     """
 
     def __init__(self, seed: int) -> None:
-        self._cutter = FastCDC(avg_size=AVERAGE, min_size=MINIMUM, max_size=MAXIMUM, seed=seed)
+        # The library takes 63 bits.
+        self._cutter = FastCDC(avg_size=AVERAGE, min_size=MINIMUM, max_size=MAXIMUM, seed=seed >> 1)
 
     def split(self, stream: Readable) -> Iterator[bytes]:
         """Each chunk of the stream in turn; none for an empty one.

@@ -98,6 +98,10 @@ class Dispatcher:
         self._handlers = dict(handlers)
         self.pools = {"local": WorkPool(workers, queue), "relay": WorkPool(workers, queue), "idle": WorkPool(idle, 0)}
 
+    def serve(self, handlers: Mapping[str, Handler]) -> None:
+        """Answer these methods, too, from now on."""
+        self._handlers.update(handlers)
+
     def dispatch(self, caller: Any, method: str, body: bytes) -> Deferred[bytes]:
         """Answer one request; fails with errors that have a status."""
         spec = METHODS.get(method)

@@ -45,6 +45,21 @@ class PositionUpkeep:
         self._notifier: Member | None = None
         self._told_epoch = -1
 
+    @property
+    def id(self) -> int:
+        """Where it sits."""
+        return self.state.me
+
+    @property
+    def predecessor(self) -> Member | None:
+        """The member before it, if known."""
+        return self.state.predecessor
+
+    @property
+    def successors(self) -> tuple[Member, ...]:
+        """The members after it, nearest first."""
+        return self.state.successors
+
     def neighbours(self) -> list[Member]:
         """Predecessor and list, as far as there are any."""
         before = [self.state.predecessor] if self.state.predecessor is not None else []

@@ -1,0 +1,181 @@
+"""Real node processes on free loopback ports, for the demo and benchmarks.
+
+Nothing here knows a reactor: processes are started, watched and killed the
+way a person would, with the commands that a person would type.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from peerstore.errors import PeerStoreError
+
+__all__ = ["Cluster", "Process", "free_port", "peerstore", "twistd"]
+
+START_TIMEOUT = 40.0
+
+
+def twistd(*arguments: str) -> list[str]:
+    """The command line of a twistd in the foreground, as installed here."""
+    return [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", *arguments]
+
+
+def peerstore(*arguments: str) -> list[str]:
+    """The command line of ``peerstore``, as installed here."""
+    return [sys.executable, "-m", "peerstore.cli", *arguments]
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens at just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Process:
+    """One program running in the background, its output in a log file.
+
+    :param command: what to run; also how it is called in messages.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._stream = log.open("ab")
+        self._process = subprocess.Popen(
+            command, stdout=self._stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def memory(self) -> int:
+        """The most resident memory it has had so far, in bytes."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+    def kill(self) -> None:
+        """kill -9: it gets no chance to say goodbye."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM, and after ten seconds kill -9."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> None:
+        if self.running:
+            self._process.send_signal(number)
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._stream.close()
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+
+
+class Cluster:
+    """Some nodes of one ring, each in a folder below *folder*."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.nodes: list[Process] = []
+        self.ports: list[int] = []
+
+    @property
+    def peers(self) -> list[str]:
+        """HOST:PORT of each node that runs."""
+        return [f"127.0.0.1:{port}" for node, port in zip(self.nodes, self.ports, strict=True) if node.running]
+
+    def start(self, count: int, *extra: str) -> None:
+        """Start *count* more nodes; the first of all starts the ring."""
+        for _ in range(count):
+            number = len(self.nodes)
+            port = free_port()
+            data = self.folder / f"node-{number}"
+            data.mkdir(parents=True, exist_ok=True)
+            join = ("--join", f"tcp:127.0.0.1:{self.ports[0]}") if self.ports else ()
+            listen = f"tcp:{port}:interface=127.0.0.1"
+            command = twistd("peerstore-node", "--listen", listen, "--data", str(data), *join, *extra)
+            self.nodes.append(Process(f"node {number}", command, self.folder / f"node-{number}.log"))
+            self.ports.append(port)
+
+    def restart(self, number: int, *extra: str) -> None:
+        """Start a stopped node again, with the folder and port it had."""
+        others = [port for place, port in enumerate(self.ports) if place != number and self.nodes[place].running]
+        join = ("--join", f"tcp:127.0.0.1:{others[0]}") if others else ()
+        listen = f"tcp:{self.ports[number]}:interface=127.0.0.1"
+        data = self.folder / f"node-{number}"
+        command = twistd("peerstore-node", "--listen", listen, "--data", str(data), *join, *extra)
+        self.nodes[number] = Process(f"node {number}", command, self.folder / f"node-{number}.log")
+
+    def wait_ideal(self, home: Path, timeout: float = START_TIMEOUT) -> dict[str, Any]:
+        """Wait until all running nodes form one ideal ring; what it looks like.
+
+        :raises peerstore.errors.PeerStoreError: when that takes too long.
+        """
+        end = time.monotonic() + timeout
+        said = ""
+        while time.monotonic() < end:
+            self.check()
+            command = peerstore("--home", str(home), "--json", "ring")
+            for peer in self.peers[:2]:
+                command += ["--peer", peer]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            said = result.stdout + result.stderr
+            if result.returncode == 0:
+                ring: dict[str, Any] = json.loads(result.stdout)
+                if ring["ideal"] and len(ring["hosts"]) == len(self.peers):
+                    return ring
+            time.sleep(0.2)
+        raise PeerStoreError(f"The ring did not form within {timeout:.0f} s. {said}")
+
+    def check(self) -> None:
+        """Fail if a node that was not killed has ended by itself.
+
+        :raises peerstore.errors.PeerStoreError: with the end of its log.
+        """
+        for node in self.nodes:
+            if not node.running and not node._stream.closed:
+                raise PeerStoreError(f"{node.name} ended by itself:\n{node.tail()}")
+
+    def stop(self) -> None:
+        """End all of them."""
+        for node in self.nodes:
+            if node.running:
+                os.kill(node.pid, signal.SIGTERM)
+        for node in self.nodes:
+            node.stop()
+
+
+def shown(command: Sequence[str]) -> str:
+    """A command line as a person would type it."""
+    words = list(command)
+    if words[1:2] == ["-m"]:
+        words = ["peerstore", *words[3:]]
+    elif words[1:2] == ["-c"]:
+        words = ["twistd", *words[3:]]
+    return shlex.join(words)

@@ -1,0 +1,110 @@
+"""Where a key lives: verified lookups, and the ranges they taught us."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from typing import Any, NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.interfaces import IReactorTime
+
+from peerstore import ids
+from peerstore.ring.lookup import Located
+from peerstore.ring.member import Member
+
+__all__ = ["ILookup", "Locator", "Route"]
+
+#: Cached ranges; the ring of a few hundred hosts has fewer.
+CACHE_LIMIT = 8192
+#: A range is believed this long (s) without being asked for again.
+LIFETIME = 60.0
+#: Lookups in flight; the others wait, and mostly find their answer cached.
+PARALLEL = 8
+
+
+class ILookup(Protocol):
+    """What both ``LookupClient`` and ``RingHost`` offer."""
+
+    def lookup(self, key: int) -> Deferred[Located]:
+        """The verified owner of *key*."""
+        ...
+
+
+class Route(NamedTuple):
+    """One range (after, through] and the members that keep it, owner first."""
+
+    after: int | None
+    through: int
+    members: tuple[Member, ...]
+    expires: float
+
+    @property
+    def owner(self) -> Member:
+        """The member that the ring makes responsible."""
+        return self.members[0]
+
+
+class Locator:
+    """Finds owners, remembering (predecessor, owner] ranges.
+
+    :param lookup: asks the ring itself.
+    :param clock: provides ``IReactorTime``.
+    """
+
+    def __init__(self, lookup: ILookup, clock: IReactorTime) -> None:
+        self._lookup = lookup
+        self._clock = clock
+        self._ends: list[int] = []
+        self._routes: dict[int, Route] = {}
+        self._turns = DeferredSemaphore(PARALLEL)
+
+    def cached(self, key: int) -> Route | None:
+        """The range that *key* was last known to lie in."""
+        if not self._ends:
+            return None
+        where = bisect_left(self._ends, key) % len(self._ends)
+        route = self._routes[self._ends[where]]
+        if route.after is None or not ids.in_half_open(route.after, key, route.through):
+            return None
+        if route.expires <= self._clock.seconds():
+            self.forget(route)
+            return None
+        return route
+
+    async def locate(self, key: int) -> Route:
+        """The range that *key* lies in.
+
+        :raises peerstore.errors.LookupFailed: when the ring does not tell.
+        """
+        route = self.cached(key)
+        if route is not None:
+            return route
+        turn: DeferredSemaphore = await self._turns.acquire()
+        try:
+            return self.cached(key) or self._learn(await self._lookup.lookup(key))
+        finally:
+            turn.release()
+
+    def forget(self, route: Route) -> None:
+        """This range turned out to be wrong; ask anew next time."""
+        if self._routes.get(route.through) is route:
+            del self._routes[route.through]
+            self._ends.pop(bisect_left(self._ends, route.through))
+
+    def forget_host(self, fp: bytes) -> None:
+        """A host went away: ask anew for all that it owned."""
+        for route in [route for route in self._routes.values() if route.owner.fp == fp]:
+            self.forget(route)
+
+    def _learn(self, located: Located) -> Route:
+        members: tuple[Any, ...] = located.members or (located.owner,)
+        route = Route(located.predecessor_id, located.owner.id, members, self._clock.seconds() + LIFETIME)
+        if route.after is None:
+            return route
+        if len(self._ends) >= CACHE_LIMIT:
+            self._ends.clear()
+            self._routes.clear()
+        if route.through not in self._routes:
+            insort(self._ends, route.through)
+        self._routes[route.through] = route
+        return route

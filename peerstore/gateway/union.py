@@ -1,0 +1,218 @@
+"""Complete reads: what a majority of the voters say, united."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from peerstore import ids
+from peerstore.errors import BadMessage, PeerStoreError
+from peerstore.files.head import decode_head
+from peerstore.gateway.ask import ask, moved
+from peerstore.gateway.locate import Locator, Route
+from peerstore.gateway.patience import Patience
+from peerstore.gateway.results import LogRead, SetRead
+from peerstore.gateway.settings import RingSettings
+from peerstore.interfaces import IPeerPool
+from peerstore.items import Item, Kind
+from peerstore.ring.member import Member
+from peerstore.ring.placement import needed, replica_hosts
+from peerstore.transactions.entry import Entry, entry_of
+from peerstore.wire.bodies import DeviceHead, GetHeads, Items, LogPage, ReadSince, Watch
+
+__all__ = ["SetReader"]
+
+READ_TIMEOUT = 10.0
+#: Once a majority has answered, the others get this long (s) to add theirs.
+GRACE = 0.3
+
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+
+class _Poll(NamedTuple):
+    """The voters' answers, and whether they were enough."""
+
+    answers: list[msgspec.Struct]
+    complete: bool
+
+
+class SetReader:
+    """Asks all voters of a key and unites what they say."""
+
+    _log = Logger()
+
+    def __init__(
+        self, pool: IPeerPool, locator: Locator, settings: RingSettings, clock: IReactorTime, rng: random.Random
+    ) -> None:
+        self._pool = pool
+        self._locator = locator
+        self._settings = settings
+        self._clock = clock
+        self._rng = rng
+
+    async def heads(self, ring_id: bytes, owner: bytes, elements: tuple[bytes, ...], patience: float) -> SetRead:
+        """All heads of one resource that the voters still hold for newest."""
+        found: dict[bytes, Item] = {}
+        body = GetHeads(ring_id, owner, elements)
+        poll = await self._poll(ring_id, "get-heads", body, Items, patience)
+        for answer in poll.answers:
+            assert isinstance(answer, Items)
+            for item in answer.items:
+                if self._ours(item, ring_id, owner, Kind.HEAD):
+                    found.setdefault(item.key.element, item)
+        return SetRead(tuple(found[element] for element in sorted(found)), poll.complete)
+
+    async def log(
+        self, ring_id: bytes, owner: bytes, seen: Mapping[bytes, int], limit: int, patience: float
+    ) -> LogRead:
+        """Entries after *seen*, from all voters."""
+        body = ReadSince(ring_id, owner, _device_heads(seen), limit)
+        poll = await self._poll(ring_id, "read-since", body, LogPage, patience)
+        return self._pages(poll, ring_id, owner)
+
+    async def watch(
+        self, ring_id: bytes, owner: bytes, seen: Mapping[bytes, int], limit: int, wait: float, patience: float
+    ) -> LogRead:
+        """Like :meth:`log`, but waits up to *wait* seconds for news: the first
+        voter that has some ends the waiting of all."""
+        body = Watch(ring_id, owner, _device_heads(seen), limit, int(wait * 1000))
+        route, voters, enough = await self._voters(ring_id, patience)
+        answers: list[msgspec.Struct] = []
+        done: Deferred[None] = Deferred()
+        waiting = len(voters)
+
+        async def one(member: Member) -> None:
+            nonlocal waiting
+            page = await self._answer(member, route, "watch", body, LogPage, wait + READ_TIMEOUT)
+            waiting -= 1
+            if page is not None:
+                answers.append(page)
+            if (waiting == 0 or (page is not None and page.entries)) and not done.called:
+                done.callback(None)
+
+        jobs = [Deferred.fromCoroutine(one(member)) for member in voters]
+        try:
+            await done
+        finally:
+            _end(jobs)
+        return self._pages(_Poll(answers, len(answers) >= enough), ring_id, owner)
+
+    async def _poll(self, ring_id: bytes, method: str, body: msgspec.Struct, kind: type[_S], patience: float) -> _Poll:
+        waits = Patience(self._clock, self._rng, patience)
+        while True:
+            answers: list[msgspec.Struct] = []
+            try:
+                route, voters, enough = await self._voters(ring_id, 0.0)
+            except PeerStoreError:
+                if not await waits.pause():
+                    return _Poll(answers, False)
+                continue
+            await self._round(route, voters, enough, method, body, kind, answers)
+            if len(answers) >= enough:
+                return _Poll(answers, True)
+            self._locator.forget(route)
+            if not await waits.pause():
+                return _Poll(answers, False)
+
+    async def _voters(self, ring_id: bytes, patience: float) -> tuple[Route, tuple[Member, ...], int]:
+        """The hosts to ask for a key, and how many make an answer complete."""
+        waits = Patience(self._clock, self._rng, patience)
+        while True:
+            try:
+                route = await self._locator.locate(ids.from_bytes(ring_id))
+                copies = await self._settings.copies(route.owner)
+                break
+            except PeerStoreError:
+                if not await waits.pause():
+                    raise
+        voters = replica_hosts(route.members, copies)
+        return route, voters, needed(copies, max(len(voters), self._settings.known_hosts()))
+
+    async def _round(
+        self,
+        route: Route,
+        voters: tuple[Member, ...],
+        enough: int,
+        method: str,
+        body: msgspec.Struct,
+        kind: type[_S],
+        answers: list[msgspec.Struct],
+    ) -> None:
+        """Ask all voters at once.  Ends when all have answered or failed, or a
+        little after a majority has: one that hangs delays nobody."""
+        done: Deferred[None] = Deferred()
+        waiting = len(voters)
+
+        def finish() -> None:
+            if not done.called:
+                done.callback(None)
+
+        async def one(member: Member) -> None:
+            nonlocal waiting
+            answer = await self._answer(member, route, method, body, kind, READ_TIMEOUT)
+            waiting -= 1
+            if answer is not None:
+                answers.append(answer)
+            if waiting == 0:
+                finish()
+            elif len(answers) == enough and answer is not None:
+                self._clock.callLater(GRACE, finish)
+
+        jobs = [Deferred.fromCoroutine(one(member)) for member in voters]
+        try:
+            await done
+        finally:
+            _end(jobs)
+
+    async def _answer(
+        self, member: Member, route: Route, method: str, body: msgspec.Struct, kind: type[_S], timeout: float
+    ) -> _S | None:
+        try:
+            return await ask(self._pool, member, method, body, kind, timeout)
+        except PeerStoreError as error:
+            if moved(error):
+                self._locator.forget(route)
+            return None
+
+    def _pages(self, poll: _Poll, ring_id: bytes, owner: bytes) -> LogRead:
+        entries: dict[bytes, tuple[Entry, Item]] = {}
+        heads: dict[bytes, int] = {}
+        more = False
+        for page in poll.answers:
+            assert isinstance(page, LogPage)
+            more = more or page.more
+            for head in page.heads:
+                heads[head.device] = max(head.number, heads.get(head.device, 0))
+            for item in page.entries:
+                entry = self._ours(item, ring_id, owner, Kind.LOG)
+                if entry is not None:
+                    entries[item.key.element] = (entry, item)
+        order = sorted(entries.values(), key=lambda pair: (pair[0].device, pair[0].number, pair[1].key.element))
+        return LogRead(tuple(item for _, item in order), dict(sorted(heads.items())), poll.complete, more)
+
+    def _ours(self, item: Item, ring_id: bytes, owner: bytes, kind: Kind) -> Any:
+        """What an item says if it is sound and what we asked for, or None."""
+        if (item.key.ring_id, item.key.owner, item.key.kind) != (ring_id, owner, kind):
+            return None
+        try:
+            return decode_head(item) if kind is Kind.HEAD else entry_of(item)
+        except BadMessage as error:
+            self._log.warn("a voter of {key} gave a bad item: {why}", key=ids.short(ring_id), why=error.what)
+            return None
+
+
+def _device_heads(seen: Mapping[bytes, int]) -> tuple[DeviceHead, ...]:
+    return tuple(DeviceHead(device, number) for device, number in sorted(seen.items()))
+
+
+def _end(jobs: list[Deferred[None]]) -> None:
+    """Give up what still waits, quietly."""
+    for job in jobs:
+        job.addErrback(lambda failure: failure.trap(CancelledError))
+        job.cancel()

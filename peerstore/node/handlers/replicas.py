@@ -1,0 +1,86 @@
+"""The replicas family: what holders of one range ask of each other."""
+
+from __future__ import annotations
+
+from peerstore.errors import BadMessage, StorageError
+from peerstore.interfaces import INodeStore
+from peerstore.items import Item
+from peerstore.net.dispatch import Handler
+from peerstore.node.handlers.common import check_length, check_limit, fill, started
+from peerstore.node.keeper import Keeper
+from peerstore.wire.bodies import Fetch, GetRangeDigest, Items, KeyPage, ListRange, Push, Pushed, RangeDigest
+from peerstore.wire.messages import Status
+from peerstore.wire.session import Greeting
+
+__all__ = ["ReplicaHandlers"]
+
+MAX_KEYS = 4096
+MAX_FETCH = 1024
+MAX_PUSH = 1024
+
+
+class ReplicaHandlers:
+    """range-digest, range-list, fetch, push.
+
+    They answer at any time, also while this node is itself behind: two nodes
+    that are both behind still give each other what they have.
+    """
+
+    def __init__(self, store: INodeStore, keeper: Keeper) -> None:
+        self._store = store
+        self._keeper = keeper
+
+    def handlers(self) -> dict[str, Handler]:
+        """By method."""
+        return {
+            "range-digest": started(self.range_digest),
+            "range-list": started(self.range_list),
+            "fetch": started(self.fetch),
+            "push": started(self.push),
+        }
+
+    async def range_digest(self, caller: Greeting, body: GetRangeDigest) -> RangeDigest:
+        """Count and digest of all keys in a range."""
+        _check_range(body.after, body.through)
+        count, digest = await self._store.range_digest(body.after, body.through, body.kinds)
+        return RangeDigest(count, digest)
+
+    async def range_list(self, caller: Greeting, body: ListRange) -> KeyPage:
+        """One page of the keys in a range."""
+        _check_range(body.after, body.through)
+        if not 1 <= body.limit <= MAX_KEYS:
+            raise BadMessage(f"a page has 1 to {MAX_KEYS} keys.")
+        keys, cursor = await self._store.range_list(body.after, body.through, body.kinds, body.cursor, body.limit)
+        return KeyPage(tuple(keys), cursor)
+
+    async def fetch(self, caller: Greeting, body: Fetch) -> Items:
+        """Items by key, as many as fit; what is not here is left out."""
+        check_limit(len(body.keys), MAX_FETCH, "keys")
+        answer: list[Item] = []
+        used = 0
+        for key in body.keys:
+            if not key.well_formed():
+                raise BadMessage("an item's key is malformed.")
+            (item,) = await self._store.get([key])
+            if item is None:
+                continue
+            used = fill(answer, item, used)
+            if used < 0:
+                return Items(tuple(answer), True)
+        return Items(tuple(answer), False)
+
+    async def push(self, caller: Greeting, body: Push) -> Pushed:
+        """Keep copies: judged for what they are, never for whose they are."""
+        if caller.role != "node":
+            raise BadMessage("push is for members of the ring.")
+        check_limit(len(body.items), MAX_PUSH, "items")
+        try:
+            verdicts = await self._keeper.keep(body.items)
+        except StorageError:
+            return Pushed(tuple(int(Status.UNAVAILABLE) for _ in body.items))
+        return Pushed(tuple(int(verdict.status) for verdict in verdicts))
+
+
+def _check_range(after: bytes, through: bytes) -> None:
+    check_length(after, 20, "a range's start")
+    check_length(through, 20, "a range's end")

@@ -1,0 +1,284 @@
+"""One storage node, put together: for twistd and for the simulator alike."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from peerstore import ids
+from peerstore.errors import CorruptData, RingMismatch, UsageError
+from peerstore.gateway.gateway import Gateway
+from peerstore.interfaces import IBlockingRunner, INetwork, INodeStore
+from peerstore.net.dispatch import Dispatcher
+from peerstore.net.factory import PeerFactory
+from peerstore.net.pool import PeerPool
+from peerstore.node.admission import Admission
+from peerstore.node.config import DEFAULT_COPIES, DEFAULT_VIRTUAL_NODES, NodeConfig
+from peerstore.node.copies import Copier
+from peerstore.node.handlers.files import FilesHandlers
+from peerstore.node.handlers.log import LogHandlers
+from peerstore.node.handlers.replicas import ReplicaHandlers
+from peerstore.node.handlers.ring import ring_handlers
+from peerstore.node.keeper import Keeper
+from peerstore.node.ranges import Ranges
+from peerstore.node.replicate import Replicator
+from peerstore.node.watchers import Watchers
+from peerstore.ring.host import RingHost
+from peerstore.ring.hosts import HostTable
+from peerstore.ring.joining import discover_settings
+from peerstore.util.lamport import LamportClock
+from peerstore.util.periodic import Periodic
+from peerstore.wire.session import SUITE_CLEAR, VERSION, Greeting
+
+__all__ = ["NodeService"]
+
+SAVE_HOSTS = 5.0
+#: The longest that a polite leave takes.
+LEAVE = 3.0
+
+
+class NodeService(Service):
+    """A node's life: open, join, serve, leave.
+
+    :param spki: the node's public key, DER.
+    :param store: what it keeps things in; opened and closed by us.
+    :param entropy: gives random bytes, for nonces.
+    :param runner: threads for large hashes.
+    :param failed: called with the error when starting failed.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        spki: bytes,
+        store: INodeStore,
+        network: INetwork,
+        clock: IReactorTime,
+        rng: random.Random,
+        entropy: Callable[[int], bytes],
+        runner: IBlockingRunner,
+        failed: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        self.config = config
+        self.spki = spki
+        self.fp = ids.fingerprint(spki)
+        self.store = store
+        self._network = network
+        self._clock = clock
+        self._rng = rng
+        self._entropy = entropy
+        self._runner = runner
+        self._failed = failed
+        self.address = ""
+        self.incarnation = 0
+        self.copies = 0
+        self.virtual_nodes = 0
+        self.lamport = LamportClock()
+        self.hosts = HostTable(clock)
+        self.dispatcher = Dispatcher({}, config.workers, config.queue)
+        self.factory = PeerFactory(self._greeting, self.dispatcher, clock, self.lamport)
+        self.pool = PeerPool(network, clock, rng, self._greeting, self.dispatcher, self.lamport)
+        self.ring: RingHost | None = None
+        self.watchers = Watchers(clock)
+        self._replicator: Replicator | None = None
+        self._saver = Periodic(clock, self._save_hosts, lambda: SAVE_HOSTS, "keeping the known hosts")
+        self._saved_version = -1
+        self._port: Any = None
+        self._opened = False
+
+    def identify(self, spki: bytes) -> None:
+        """Take the key over, for a node that loads it only when it starts."""
+        self.spki = spki
+        self.fp = ids.fingerprint(spki)
+
+    # -- life --------------------------------------------------------------------
+
+    def startService(self) -> None:
+        """Begin; an error is told to *failed*."""
+        super().startService()
+
+        def unable(failure: Any) -> None:
+            if self._failed is None:
+                self._log.failure("the node could not start", failure=failure)
+            else:
+                self._failed(failure.value)
+
+        self.start().addErrback(unable)
+
+    def stopService(self) -> Deferred[None]:
+        """Leave politely, close everything; takes seconds at most."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    def start(self) -> Deferred[None]:
+        """Open the store, listen, join; fires when upkeep runs.
+
+        Fails with a PeerStoreError that says what to do.
+        """
+        return Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        self._runner.start()
+        await self.store.start()
+        self._opened = True
+        # On disk before anybody hears of it: whoever meets us must be able to
+        # tell this life from the last one.
+        self.incarnation = _number(await self.store.setting("incarnation")) + 1
+        await self.store.keep_setting("incarnation", str(self.incarnation).encode())
+        known = await self.store.setting("hosts")
+        if known is not None:
+            self._learn(known)
+        await self._settle_settings()
+        await self._listen()
+        self._build()
+        assert self.ring is not None and self._replicator is not None
+        self.ring.start()
+        self._replicator.start()
+        self._saver.start(now=False)
+
+    async def _stop(self) -> None:
+        self.watchers.release()
+        if self.ring is not None:
+            leaving = self.ring.leave()
+            leaving.addTimeout(LEAVE, self._clock)
+            leaving.addErrback(lambda _: None)
+            await leaving
+        if self._port is not None:
+            await _as_deferred(self._port.stopListening())
+            self._port = None
+        stopping = [self._saver.stop()]
+        if self._replicator is not None:
+            stopping.append(self._replicator.stop())
+        if self.ring is not None:
+            stopping.append(self.ring.stop())
+        # Ends what the stopping parts still wait for.
+        await self.pool.stop()
+        self.factory.stop()
+        for ending in stopping:
+            await ending
+        if self._opened:
+            await self._save_hosts()
+            await self.store.stop()
+            self._opened = False
+        await self._runner.stop()
+
+    # -- starting -----------------------------------------------------------------
+
+    async def _settle_settings(self) -> None:
+        """k and v: those on disk, those asked for, those of the ring; they
+        must agree, and are on disk from now on."""
+        copies, positions = self.config.copies, self.config.virtual_nodes
+        kept = (await self.store.setting("copies"), await self.store.setting("virtual-nodes"))
+        if kept[0] is not None and kept[1] is not None:
+            ours = (_number(kept[0]), _number(kept[1]))
+            if (copies or ours[0], positions or ours[1]) != ours:
+                raise RingMismatch(
+                    f"This data folder belongs to a ring with {ours[0]} copies and {ours[1]} positions a host.",
+                    "Leave --copies and --virtual-nodes away, or use another data folder.",
+                )
+        else:
+            theirs = await discover_settings(self.pool, self.config.join)
+            if theirs is not None and (copies or theirs[0], positions or theirs[1]) != theirs:
+                raise RingMismatch(
+                    f"That ring keeps {theirs[0]} copies, with {theirs[1]} positions a host.",
+                    "Leave --copies and --virtual-nodes away: a node takes them over from its ring.",
+                )
+            ours = theirs or (copies or DEFAULT_COPIES, positions or DEFAULT_VIRTUAL_NODES)
+            if theirs is not None or not self.config.join:
+                await self._keep_settings(ours)
+        self.copies, self.virtual_nodes = ours
+
+    async def _keep_settings(self, ours: tuple[int, int]) -> None:
+        await self.store.keep_setting("copies", str(ours[0]).encode())
+        await self.store.keep_setting("virtual-nodes", str(ours[1]).encode())
+
+    async def _listen(self) -> None:
+        try:
+            self._port = await self._network.listen(self.config.listen, self.factory)
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or error.socketError
+            raise UsageError(
+                f"Cannot listen at {self.config.listen}: {reason}.", "Stop what listens there, or choose another port."
+            ) from error
+        where = self._network.client_address(self._port, self.config.listen)
+        self.address = self.config.advertise or where
+        self._log.info(
+            "node {fp} listens at {address} (start {incarnation})",
+            fp=ids.short(self.fp),
+            address=self.address,
+            incarnation=self.incarnation,
+        )
+
+    def _build(self) -> None:
+        config = self.config
+        self.ring = ring = RingHost(
+            self._clock,
+            self._rng,
+            self.pool,
+            self.hosts,
+            self.spki,
+            self.address,
+            self.incarnation,
+            self.copies,
+            self.virtual_nodes,
+            config.join,
+            config.list_size,
+            config.longest_period,
+        )
+        ranges = Ranges(ring, self.hosts, self.fp, self.address, self.incarnation, self.copies)
+        keeper = Keeper(self.store, Admission(self._runner), self.watchers)
+        copier = Copier(keeper, ranges, self.pool, self.fp)
+        gateway = Gateway(
+            self.pool, self.hosts, ring, self._clock, self._rng, copies=self.copies, patience=10.0, runner=self._runner
+        )
+        self._replicator = Replicator(self._clock, self.store, keeper, ranges, self.pool)
+        ring.watch_changes(self._replicator.ring_changed)
+        passes = max(1, config.workers // 2)
+        self.dispatcher.serve(ring_handlers(ring.handlers()))
+        self.dispatcher.serve(FilesHandlers(self.store, copier, ranges, gateway, passes).handlers())
+        self.dispatcher.serve(LogHandlers(self.store, copier, ranges, self.watchers, self._clock).handlers())
+        self.dispatcher.serve(ReplicaHandlers(self.store, keeper).handlers())
+
+    def _greeting(self) -> Greeting:
+        return Greeting(
+            (VERSION,),
+            (SUITE_CLEAR,),
+            self.spki,
+            "node",
+            self.copies,
+            self.virtual_nodes,
+            self.address,
+            self.incarnation,
+            self._entropy(32),
+        )
+
+    # -- known hosts -------------------------------------------------------------------
+
+    def _learn(self, raw: bytes) -> None:
+        try:
+            self.hosts.unpack(raw)
+        except ValueError as error:
+            raise CorruptData("The list of known hosts in the data folder is damaged.") from error
+
+    async def _save_hosts(self) -> None:
+        version = self.hosts.version
+        if version != self._saved_version and self._opened:
+            await self.store.keep_setting("hosts", self.hosts.pack())
+            self._saved_version = version
+
+
+def _number(raw: bytes | None) -> int:
+    return int(raw) if raw else 0
+
+
+def _as_deferred(value: Any) -> Deferred[Any]:
+    return value if isinstance(value, Deferred) else succeed(value)

@@ -1,0 +1,177 @@
+"""``twistd peerstore-node``."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet.endpoints import serverFromString
+from twisted.logger import Logger
+from twisted.python import usage
+
+from peerstore.crypto.keys import KeyPair
+from peerstore.errors import PeerStoreError, UsageError
+from peerstore.net.network import EndpointNetwork, parse_client_address
+from peerstore.node.config import NodeConfig
+from peerstore.node.service import NodeService
+from peerstore.storage.sqlite_store import SqliteNodeStore
+from peerstore.util.blocking import ThreadRunner
+
+__all__ = ["Options", "makeService"]
+
+MAX_VIRTUAL_NODES = 8
+MAX_COPIES = 16
+_log = Logger()
+
+
+def _count(name: str, least: int, most: int) -> Any:
+    def coerce(text: str) -> int:
+        number = int(text)
+        if not least <= number <= most:
+            raise ValueError(f"{name} is from {least} to {most}")
+        return number
+
+    return coerce
+
+
+class Options(usage.Options):
+    """Options of a storage node."""
+
+    synopsis = "--listen ENDPOINT --data DIR [--join ENDPOINT]..."
+    longdesc = (
+        "Keep a share of a ring's files. The first node of a ring is started without --join; every other one "
+        "names any node of it. The data folder holds the node's key, so the node stays the same when it is moved."
+    )
+    optParameters = [
+        ["listen", "l", None, "Where to listen, as a Twisted endpoint: tcp:3001:interface=127.0.0.1"],
+        ["data", "d", None, "The data folder; made when missing."],
+        [
+            "advertise",
+            "a",
+            None,
+            "The endpoint at which others reach this node, if --listen does not say: tcp:HOST:PORT",
+        ],
+        [
+            "copies",
+            "k",
+            None,
+            "How many hosts keep each thing; a ring's first node decides. [3]",
+            _count("--copies", 1, MAX_COPIES),
+        ],
+        [
+            "virtual-nodes",
+            "v",
+            None,
+            "Positions of each host on the ring; a ring's first node decides. [8]",
+            _count("--virtual-nodes", 1, MAX_VIRTUAL_NODES),
+        ],
+        ["workers", "w", 32, "How many requests are worked on at a time, in each pool.", _count("--workers", 2, 1024)],
+        ["queue", "q", 256, "How many requests may wait; more are told BUSY.", _count("--queue", 0, 65536)],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["join"] = []
+
+    def opt_join(self, address: str) -> None:
+        """A node of the ring to join, as HOST:PORT or as an endpoint; may be given more than once."""
+        try:
+            self["join"].append(parse_client_address(address))
+        except UsageError as error:
+            raise usage.UsageError(f"--join: {error}") from error
+
+    opt_j = opt_join
+
+    def postOptions(self) -> None:
+        """Refuse what can be judged before anything is opened."""
+        if not self["listen"]:
+            raise usage.UsageError("--listen is missing; for example: --listen tcp:3001:interface=127.0.0.1")
+        if not self["data"]:
+            raise usage.UsageError("--data is missing; name a folder for this node")
+        try:
+            # A real reactor is not needed to parse a description.
+            serverFromString(_NoReactor(), self["listen"])
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise usage.UsageError(
+                f"--listen {self['listen']}: no endpoint that can be read ({error}); for example: tcp:3001"
+            ) from error
+        if self["advertise"]:
+            try:
+                self["advertise"] = parse_client_address(self["advertise"])
+            except UsageError as error:
+                raise usage.UsageError(f"--advertise: {error}") from error
+        # twistd changes its directory when it becomes a daemon.
+        self["data"] = os.path.abspath(os.path.expanduser(self["data"]))
+        if os.path.exists(self["data"]) and not os.path.isdir(self["data"]):
+            raise usage.UsageError(f"--data {self['data']} is no folder")
+
+
+class _NoReactor:
+    """Stands in for a reactor while a description is parsed."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+class _Node(NodeService):
+    """A node whose key is loaded when it starts, after the fork."""
+
+    def __init__(self, options: Options, reactor: Any) -> None:
+        self._reactor = reactor
+        self._options = options
+        self._folder = Path(options["data"])
+        config = NodeConfig(
+            options["listen"],
+            tuple(options["join"]),
+            options["advertise"],
+            options["copies"],
+            options["virtual-nodes"],
+            options["workers"],
+            options["queue"],
+        )
+        super().__init__(
+            config,
+            b"",
+            SqliteNodeStore(self._folder, reactor),
+            EndpointNetwork(reactor),
+            reactor,
+            random.Random(os.urandom(16)),
+            os.urandom,
+            ThreadRunner(reactor, 2, "peerstore-node"),
+            self._give_up,
+        )
+
+    async def _start(self) -> None:
+        self._runner.start()
+        key: KeyPair = await self._runner.run(
+            KeyPair.load_or_create, self._folder / "key.pem", self._folder / "publickey.pem"
+        )
+        self.identify(key.spki)
+        await super()._start()
+
+    def _give_up(self, error: BaseException) -> None:
+        """Say why in one line, and end with an exit status that is not 0."""
+        text = str(error) if isinstance(error, PeerStoreError) else f"{type(error).__name__}: {error}"
+        _log.critical("peerstore-node cannot start: {why}", why=text)
+        sys.stderr.write(f"peerstore-node cannot start: {text}\n")
+        sys.stderr.flush()
+        self._reactor.addSystemEventTrigger("after", "shutdown", _exit_with_failure)
+        self._reactor.stop()
+
+
+def _exit_with_failure() -> None:
+    """After everything is closed: twistd has no other way to a status."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(1)
+
+
+def makeService(options: Options) -> IService:
+    """The service; nothing is opened yet, since twistd has not forked."""
+    from twisted.internet import reactor
+
+    return _Node(options, reactor)
