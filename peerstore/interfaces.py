@@ -87,6 +87,9 @@ class IPeerPool(Interface):
     def peer(address: str, fp: bytes | None = None) -> Any:
         """A Deferred of the connected IRemotePeer."""
 
+    def forget_backoff(address: str) -> None:
+        """Let the next call to *address* dial at once."""
+
     def watch_losses(callback: Any) -> None:
         """*callback(fp)* whenever an established connection to a peer ends."""
 

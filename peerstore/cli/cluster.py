@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from peerstore.crypto.keys import KeyPair
 from peerstore.errors import PeerStoreError
 
 __all__ = ["Cluster", "Process", "free_port", "peerstore", "twistd"]
@@ -98,9 +99,14 @@ class Process:
 
 
 class Cluster:
-    """Some nodes of one ring, each in a folder below *folder*."""
+    """Some nodes of one ring, each in a folder below *folder*.
 
-    def __init__(self, folder: Path) -> None:
+    :param bits: make the nodes' keys of this size beforehand; 0: they make
+        their own, which takes them seconds.
+    """
+
+    def __init__(self, folder: Path, bits: int = 2048) -> None:
+        self._bits = bits
         self.folder = folder
         self.nodes: list[Process] = []
         self.ports: list[int] = []
@@ -117,6 +123,8 @@ class Cluster:
             port = free_port()
             data = self.folder / f"node-{number}"
             data.mkdir(parents=True, exist_ok=True)
+            if self._bits:
+                KeyPair.load_or_create(data / "key.pem", data / "publickey.pem", self._bits)
             join = ("--join", f"tcp:127.0.0.1:{self.ports[0]}") if self.ports else ()
             listen = f"tcp:{port}:interface=127.0.0.1"
             command = twistd("peerstore-node", "--listen", listen, "--data", str(data), *join, *extra)

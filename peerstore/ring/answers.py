@@ -96,7 +96,7 @@ class RingAnswers:
         """A host goes: drop its positions now rather than after timeouts."""
         record = self._host.hosts.record(caller.fp)
         if record is not None and body.incarnation >= record.incarnation:
-            self._host.drop(caller.fp)
+            self._host.drop(caller.fp, "is leaving")
             if body.retired:
                 self._host.hosts.forget(caller.fp)
         return bodies.Done()

@@ -37,6 +37,8 @@ LONGEST_PERIOD = 30.0
 SLOWER = 1.5
 #: No two rounds closer than this, however many hints arrive.
 SHORTEST_GAP = 0.05
+#: While looking for a ring that we should be part of.
+SEARCH_PERIOD = 1.0
 
 
 def list_size_for(virtual_nodes: int) -> int:
@@ -205,11 +207,11 @@ class RingHost:
         self.drop(fp)
         return True
 
-    def drop(self, fp: bytes) -> None:
+    def drop(self, fp: bytes, why: str = "does not answer") -> None:
         """Keep no position of this host; it is looked for again later."""
         self._suspects.pop(fp, None)
         if self.hosts.is_alive(fp):
-            self._log.info("{fp} does not answer and is left out of the ring", fp=ids.short(fp))
+            self._log.info("{fp} {why} and is left out of the ring", fp=ids.short(fp), why=why)
         self.hosts.dead(fp)
         for place in self.positions:
             place.update(steps.drop_host(place.state, fp))
@@ -222,6 +224,10 @@ class RingHost:
             return self.rng.uniform(0.15, 0.3)
         period = self._period
         self._period = min(self._longest, period * SLOWER)
+        if self._joiner.searching:
+            # Somebody we were told of has not been met: all else is as quiet
+            # as it will ever be, and yet not as it should be.
+            period = min(period, SEARCH_PERIOD)
         return period * self.rng.uniform(0.75, 1.25)
 
     def _round(self) -> Deferred[None]:

@@ -25,6 +25,8 @@ __all__ = ["Joiner", "discover_settings"]
 #: Rounds in which a bootstrap peer that answers, but is not ready itself, is
 #: waited for before we begin alone.
 PATIENT_ROUNDS = 20
+#: And rounds when nobody answers at all: both may just have been started.
+HASTY_ROUNDS = 5
 PROBE_CHANCE = 0.05
 
 
@@ -54,6 +56,12 @@ class Joiner:
         self._host = host
         self._rounds = 0
         self._said_alone = False
+        self._unmet = set(host.bootstrap)
+
+    @property
+    def searching(self) -> bool:
+        """Whether a bootstrap peer was never met, or all we knew are gone."""
+        return bool(self._unmet) or (self._host.alone and bool(self._host.hosts.fps()))
 
     async def join(self) -> None:
         """One attempt to get all positions onto the ring.
@@ -72,7 +80,8 @@ class Joiner:
             if all([await self._join_through(place, address) for place in host.positions]):
                 host.become_member(alone=False)
                 return
-        if host.status != "JOINING" or (answered and self._rounds < PATIENT_ROUNDS + host.rng.randrange(10)):
+        patience = PATIENT_ROUNDS + host.rng.randrange(10) if answered else HASTY_ROUNDS * bool(host.bootstrap)
+        if host.status != "JOINING" or self._rounds < patience:
             return
         if any(place.is_member for place in host.positions):
             host.become_member(alone=False)
@@ -98,6 +107,9 @@ class Joiner:
                 if await self._meet(address):
                     await self._merge(address)
             return
+        for address in sorted(self._unmet):
+            if await self._meet(address):
+                await self._merge(address)
         dead = host.hosts.fps(alive=False)
         chosen: list[bytes] = []
         if dead:
@@ -129,6 +141,8 @@ class Joiner:
             the other ring is left alone.
         """
         host = self._host
+        if self.searching:
+            host.pool.forget_backoff(address)
         try:
             peer = await host.pool.peer(address)
             greeting: Greeting = peer.greeting
@@ -153,6 +167,8 @@ class Joiner:
         )
         host.hosts.learn(record)
         host.note_alive(greeting.fp)
+        if pong.status == "MEMBER":
+            self._unmet.discard(address)
         return pong.status == "MEMBER"
 
     async def _join_through(self, place: PositionUpkeep, address: str) -> bool:
