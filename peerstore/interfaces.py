@@ -87,6 +87,9 @@ class IPeerPool(Interface):
     def peer(address: str, fp: bytes | None = None) -> Any:
         """A Deferred of the connected IRemotePeer."""
 
+    def drop(address: str) -> None:
+        """Close the connection to *address*; the next call dials anew."""
+
     def forget_backoff(address: str) -> None:
         """Let the next call to *address* dial at once."""
 

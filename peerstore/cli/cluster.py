@@ -7,7 +7,6 @@ way a person would, with the commands that a person would type.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
 import socket
@@ -54,6 +53,7 @@ class Process:
         self.name = name
         self.log = log
         self._stream = log.open("ab")
+        self._asked = False
         self._process = subprocess.Popen(
             command, stdout=self._stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
         )
@@ -83,9 +83,18 @@ class Process:
         """SIGTERM, and after ten seconds kill -9."""
         self._end(signal.SIGTERM)
 
+    def ask_to_stop(self) -> None:
+        """SIGTERM, without waiting."""
+        if self.running and not self._asked:
+            self._asked = True
+            self._process.send_signal(signal.SIGTERM)
+
     def _end(self, number: int) -> None:
         if self.running:
-            self._process.send_signal(number)
+            if number == signal.SIGTERM:
+                self.ask_to_stop()
+            else:
+                self._process.send_signal(number)
             try:
                 self._process.wait(10)
             except subprocess.TimeoutExpired:
@@ -173,8 +182,7 @@ class Cluster:
     def stop(self) -> None:
         """End all of them."""
         for node in self.nodes:
-            if node.running:
-                os.kill(node.pid, signal.SIGTERM)
+            node.ask_to_stop()
         for node in self.nodes:
             node.stop()
 

@@ -99,6 +99,16 @@ class PeerPool:
             self._dial(address, line)
         return waiter.addCallback(self._checked, fp)
 
+    def drop(self, address: str) -> None:
+        """Close the connection to *address*, if there is one: the next call
+        dials anew and greets anew."""
+        line = self._lines.get(address)
+        if line is not None and line.protocol is not None:
+            protocol, line.protocol = line.protocol, None
+            if line.idle_timer is not None and line.idle_timer.active():
+                line.idle_timer.cancel()
+            protocol.close(ConnectionLost("The connection was closed on our side."))
+
     def forget_backoff(self, address: str) -> None:
         """Somebody was heard of at *address*: let the next call dial at once."""
         line = self._lines.get(address)

@@ -39,6 +39,9 @@ async def discover_settings(pool: IPeerPool, bootstrap: Sequence[str]) -> tuple[
         except PeerError:
             continue
         greeting: Greeting = peer.greeting
+        # We have no address yet, and said so: a connection that is kept would
+        # make us a stranger to that node for as long as it lives.
+        pool.drop(address)
         if greeting.role == "node" and greeting.copies and greeting.virtual_nodes:
             return greeting.copies, greeting.virtual_nodes
     return None
