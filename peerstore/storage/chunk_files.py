@@ -13,13 +13,15 @@ file without a row is a put that was never acknowledged.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from peerstore.errors import CorruptData
-from peerstore.util.durable import disk_error, sync_directory
+from peerstore.util.durable import disk_error, make_directory, sync_directory
 
 __all__ = ["ChunkFiles"]
 
@@ -31,21 +33,25 @@ class ChunkFiles:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._chunks = folder / "chunks"
         self._incoming = folder / "incoming"
         self._quarantine = folder / "quarantine"
         self._numbers = itertools.count()
 
     def open(self) -> None:
-        """Make the folders, and clear what a crash left half written."""
+        """Make the folders, and clear what a crash left half written.
+
+        :raises peerstore.errors.StorageError: with the reason in words.
+        """
+        for path in (self._chunks, self._incoming, self._quarantine):
+            make_directory(path)
         try:
-            for path in (self._chunks, self._incoming, self._quarantine):
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
             for prefix in range(256):
                 (self._chunks / f"{prefix:02x}").mkdir(mode=0o700, exist_ok=True)
+            sync_directory(self._chunks)
             for left in self._incoming.iterdir():
                 left.unlink()
-            sync_directory(self._chunks)
         except OSError as error:
             raise disk_error(error, self._chunks) from error
 
@@ -54,17 +60,14 @@ class ChunkFiles:
         name = digest.hex()
         return self._chunks / name[:2] / f"{name}.{owner.hex()}"
 
-    def write(self, digest: bytes, owner: bytes, data: bytes) -> Path:
-        """Put one chunk under its final name; its folder is still to be
-        synced, which the caller does once for many.
+    def stage(self, data: bytes) -> Path:
+        """Bring bytes onto the disk, under a name that nobody asks for.
 
-        :return: that folder.
         :raises peerstore.errors.StorageError: and nothing is left behind.
         """
         temporary = self._incoming / f"{next(self._numbers)}"
-        final = self.path(digest, owner)
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 view = memoryview(data)
                 while view:
@@ -72,17 +75,37 @@ class ChunkFiles:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            temporary.rename(final)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise disk_error(error, final) from error
+            raise disk_error(error, temporary) from error
+        return temporary
+
+    def place(self, staged: Path, digest: bytes, owner: bytes) -> Path:
+        """Give a staged file its final name, or find that it has it already.
+
+        :return: the folder that is still to be synced.
+        :raises OSError: when it is neither here nor there.
+        """
+        final = self.path(digest, owner)
+        try:
+            staged.rename(final)
+        except FileNotFoundError:
+            if not final.exists():
+                raise
         return final.parent
+
+    def present(self, digest: bytes, owner: bytes, size: int) -> bool:
+        """Whether there is a file of this size; says nothing of its bytes."""
+        try:
+            return self.path(digest, owner).stat().st_size == size
+        except FileNotFoundError:
+            return False
 
     def read(self, digest: bytes, owner: bytes) -> bytes:
         """A chunk's bytes, checked against its hash.
 
-        :raises peerstore.errors.CorruptData: when the file is missing or its
-            bytes are others; then it is moved aside and never served.
+        :raises peerstore.errors.CorruptData: when the file is missing, cannot
+            be read, or its bytes are others.
         """
         path = self.path(digest, owner)
         try:
@@ -90,15 +113,35 @@ class ChunkFiles:
         except FileNotFoundError as error:
             raise CorruptData(f"The file of chunk {digest.hex()[:8]} is missing.") from error
         except OSError as error:
+            if error.errno == errno.EIO:
+                raise CorruptData(f"The file of chunk {digest.hex()[:8]} cannot be read.") from error
             raise disk_error(error, path) from error
         if hashlib.sha256(data).digest() != digest:
-            try:
-                path.rename(self._quarantine / path.name)
-            except OSError as error:
-                raise disk_error(error, path) from error
-            raise CorruptData(f"The file of chunk {digest.hex()[:8]} had rotted and was moved aside.")
+            raise CorruptData(f"The file of chunk {digest.hex()[:8]} has rotted.")
         return data
+
+    def quarantine(self, digest: bytes, owner: bytes) -> None:
+        """Move a chunk's file aside, where it is never served again."""
+        path = self.path(digest, owner)
+        try:
+            path.rename(self._quarantine / path.name)
+        except FileNotFoundError:
+            return
 
     def remove(self, digest: bytes, owner: bytes) -> None:
         """Forget a chunk's file; one that is not there is no error."""
         self.path(digest, owner).unlink(missing_ok=True)
+
+    def names(self) -> Iterator[tuple[bytes, bytes]]:
+        """(hash, owner) of every file there is, in no order; what has no such
+        name is none of ours and left out."""
+        for prefix in range(256):
+            with os.scandir(self._chunks / f"{prefix:02x}") as entries:
+                for entry in entries:
+                    digest, _, owner = entry.name.partition(".")
+                    try:
+                        found = bytes.fromhex(digest), bytes.fromhex(owner)
+                    except ValueError:
+                        continue
+                    if len(found[0]) == 32 and len(found[1]) == 20:
+                        yield found

@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from peerstore.items import ItemKey
+from peerstore.items import Item, ItemKey
 
-__all__ = ["RangeHash", "arcs", "pack_key"]
+__all__ = ["RangeHash", "arcs", "check_keys", "pack_key"]
 
 _LOW, _HIGH = bytes(20), b"\xff" * 20
 
@@ -23,6 +23,13 @@ _LOW, _HIGH = bytes(20), b"\xff" * 20
 def pack_key(key: ItemKey) -> bytes:
     """The 73 bytes of a key in a digest."""
     return key.ring_id + key.owner + bytes([key.kind]) + key.element
+
+
+def check_keys(items: Iterable[Item]) -> None:
+    """:raises ValueError: when a key's lengths are not those of a key, which
+    would put it somewhere else on the circle and spoil digests."""
+    if not all(item.key.well_formed() for item in items):
+        raise ValueError("an item's key is malformed")
 
 
 def arcs(after: bytes, through: bytes) -> list[tuple[bytes, bool, bytes]]:

@@ -10,8 +10,11 @@ from typing import NamedTuple
 from peerstore.errors import UsageError
 from peerstore.items import Kind
 from peerstore.storage.schema import DATABASE, database_error, open_reader
+from peerstore.util.durable import disk_error
 
 __all__ = ["ListedKey", "list_keys"]
+
+PAGE = 1000
 
 
 class ListedKey(NamedTuple):
@@ -27,18 +30,32 @@ class ListedKey(NamedTuple):
 def list_keys(folder: Path) -> Iterator[ListedKey]:
     """Everything in a node's data folder, sorted by ring id.
 
-    Reads only, and may run while the node does.
+    Reads only, and may run while the node does; a page at a time, so that a
+    long listing holds up nothing.
 
     :raises peerstore.errors.UsageError: when it is no node's data folder.
     """
     path = folder / DATABASE
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise disk_error(error, path) from error
+    if not there:
         raise UsageError(f"{folder} is no node's data folder.", "Name the folder that was given as --data.")
     db = open_reader(path)
+    last: tuple[bytes, bytes, int, bytes] = (b"", b"", 0, b"")
     try:
-        rows = db.execute("SELECT ring_id, owner, kind, element, size FROM item ORDER BY ring_id, owner, kind, element")
-        for ring_id, owner, kind, element, size in rows:
-            yield ListedKey(ring_id, owner, Kind(kind), element, size)
+        while True:
+            rows = db.execute(
+                "SELECT ring_id, owner, kind, element, size FROM item"
+                " WHERE (ring_id, owner, kind, element) > (?, ?, ?, ?) ORDER BY ring_id, owner, kind, element LIMIT ?",
+                (*last, PAGE),
+            ).fetchall()
+            for ring_id, owner, kind, element, size in rows:
+                yield ListedKey(ring_id, owner, Kind(kind), element, size)
+            if len(rows) < PAGE:
+                return
+            last = rows[-1][:4]
     except sqlite3.Error as error:
         raise database_error(error, path) from error
     finally:

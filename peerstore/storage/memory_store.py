@@ -6,19 +6,20 @@ The disk is a dictionary with a delay: what was written counts only once
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+import hashlib
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
+from peerstore.errors import BadMessage
 from peerstore.interfaces import INodeStore
-from peerstore.items import Item, ItemKey, Kind
-from peerstore.storage.digests import RangeHash, arcs, pack_key
+from peerstore.items import ALL_KINDS, Item, ItemKey, Kind
+from peerstore.storage.digests import RangeHash, arcs, check_keys, pack_key
 from peerstore.storage.families import ChunkStore, HeadStore, LogStore, RecordStore
-from peerstore.storage.tables import all_kinds
 from peerstore.transactions.entry import decode_entry
 
 __all__ = ["Disk", "MemoryDisk", "MemoryNodeStore"]
@@ -79,6 +80,8 @@ class MemoryNodeStore:
         self._items: dict[ItemKey, Item] = {}
         self._order: list[ItemKey] = []
         self._by_hash: dict[bytes, list[ItemKey]] = {}
+        #: (ring id, owner) -> its entries' (device, number, element), sorted.
+        self._chains: dict[tuple[bytes, bytes], list[tuple[bytes, int, bytes]]] = {}
         self._settings: dict[str, bytes] = {}
         self.chunks = ChunkStore(self)
         self.heads = HeadStore(self)
@@ -86,12 +89,18 @@ class MemoryNodeStore:
         self.records = RecordStore(self)
 
     def start(self) -> Deferred[None]:
-        """Read what the disk holds."""
+        """Read what the disk holds; what has rotted there is left out."""
+        for part in (self._items, self._order, self._by_hash, self._chains, self._settings):
+            part.clear()
         for key, value in sorted(self._disk.load().items()):
             if key.startswith(b"s"):
                 self._settings[key[1:].decode()] = value
+                continue
+            item = _read(key, value)
+            if item is None:
+                self._disk.delete(key)
             else:
-                self._index(msgspec.msgpack.decode(value, type=Item))
+                self._index(item)
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
@@ -110,21 +119,19 @@ class MemoryNodeStore:
 
     def put(self, items: Sequence[Item]) -> Deferred[list[bool]]:
         """Keep items; true where new; durable when it fires."""
-        new = []
-        for item in items:
-            new.append(item.key not in self._items)
+        pending = list(items)
+        try:
+            check_keys(pending)
+            for item in pending:
+                if item.key.kind == Kind.LOG:
+                    decode_entry(item.statement)
+        except (BadMessage, ValueError):
+            return fail()
+        for item in pending:
             if item.key not in self._items:
                 self._disk.write(b"i" + pack_key(item.key), msgspec.msgpack.encode(item))
-        pending = list(items)
-
-        def synced(_: object) -> list[bool]:
-            # Only now may it be read: what is served must survive a crash.
-            for item in pending:
-                if item.key not in self._items:
-                    self._index(item)
-            return new
-
-        return self._disk.sync().addCallback(synced)
+        # Only then may it be read: what is served must survive a crash.
+        return self._disk.sync().addCallback(lambda _: [self._index(item) for item in pending])
 
     def have(self, keys: Sequence[ItemKey]) -> Deferred[list[bool]]:
         """One bool for each key."""
@@ -136,12 +143,15 @@ class MemoryNodeStore:
 
     def remove(self, keys: Sequence[ItemKey]) -> Deferred[int]:
         """Forget these keys; how many there were."""
-        gone = [key for key in keys if self._items.pop(key, None) is not None]
-        for key in gone:
-            self._order.remove(key)
+        gone = [item for item in (self._items.pop(key, None) for key in keys) if item is not None]
+        for item in gone:
+            key = item.key
+            del self._order[bisect_left(self._order, key)]
             self._disk.delete(b"i" + pack_key(key))
             if key.kind == Kind.CHUNK:
                 self._by_hash[key.element].remove(key)
+            elif key.kind == Kind.LOG:
+                self._chains[key.ring_id, key.owner].remove(_place(item))
         return self._disk.sync().addCallback(lambda _: len(gone))
 
     def find_chunks(self, hashes: Sequence[bytes]) -> Deferred[list[Item | None]]:
@@ -159,13 +169,18 @@ class MemoryNodeStore:
         self, ring_id: bytes, owner: bytes, seen: Mapping[bytes, int], limit: int
     ) -> Deferred[tuple[list[Item], bool]]:
         """Entries of a log after *seen*, and whether more follow."""
-        found = [(place, item) for place, item in self._chain(ring_id, owner) if place[1] > seen.get(place[0], 0)]
-        return succeed(([item for _, item in found[:limit]], len(found) > limit))
+        chain = self._chains.get((ring_id, owner), [])
+        found = [
+            ItemKey(ring_id, owner, Kind.LOG, element)
+            for device, number, element in chain
+            if number > seen.get(device, 0)
+        ]
+        return succeed(([self._items[key] for key in found[:limit]], len(found) > limit))
 
     def log_heads(self, ring_id: bytes, owner: bytes) -> Deferred[dict[bytes, int]]:
         """{device: last number without a gap before it}."""
         heads: dict[bytes, int] = {}
-        for (device, number, _), _item in self._chain(ring_id, owner):
+        for device, number, _ in self._chains.get((ring_id, owner), []):
             if number == heads.get(device, 0) + 1:
                 heads[device] = number
         return succeed(heads)
@@ -180,11 +195,17 @@ class MemoryNodeStore:
         self, after: bytes, through: bytes, kinds: Sequence[Kind], cursor: ItemKey | None, limit: int
     ) -> Deferred[tuple[list[ItemKey], ItemKey | None]]:
         """Keys in (after, through] behind *cursor*, and the next cursor."""
-        keys = list(self._range(after, through, kinds))
-        if cursor is not None and cursor in self._items:
-            keys = keys[keys.index(cursor) + 1 :] if cursor in keys else keys
-        page = keys[:limit]
-        return succeed((page, page[-1] if len(keys) > limit or len(page) == limit else None))
+        page: list[ItemKey] = []
+        for low, inclusive, high in arcs(after, through):
+            keys = self._between(low, inclusive, high)
+            if cursor is not None:
+                # Where it was, if it has been removed since.
+                if not (cursor.ring_id >= low if inclusive else cursor.ring_id > low) or cursor.ring_id > high:
+                    continue
+                keys = keys[bisect_right(keys, cursor) :]
+                cursor = None
+            page.extend(key for key in keys if key.kind in (kinds or ALL_KINDS))
+        return succeed((page[:limit], page[limit - 1] if len(page) >= limit else None))
 
     def usage(self, owner: bytes) -> Deferred[tuple[int, int]]:
         """(bytes, items) of one owner."""
@@ -193,11 +214,17 @@ class MemoryNodeStore:
 
     # -- inside ----------------------------------------------------------------
 
-    def _index(self, item: Item) -> None:
-        self._items[item.key] = item
-        insort(self._order, item.key)
-        if item.key.kind == Kind.CHUNK:
-            self._by_hash.setdefault(item.key.element, []).append(item.key)
+    def _index(self, item: Item) -> bool:
+        key = item.key
+        if key in self._items:
+            return False
+        self._items[key] = item
+        insort(self._order, key)
+        if key.kind == Kind.CHUNK:
+            insort(self._by_hash.setdefault(key.element, []), key)
+        elif key.kind == Kind.LOG:
+            insort(self._chains.setdefault((key.ring_id, key.owner), []), _place(item))
+        return True
 
     def _between(self, low: bytes, inclusive: bool, high: bytes) -> list[ItemKey]:
         def place(key: ItemKey) -> bytes:
@@ -210,14 +237,22 @@ class MemoryNodeStore:
         return self._order[start:end]
 
     def _range(self, after: bytes, through: bytes, kinds: Sequence[Kind]) -> Iterable[ItemKey]:
-        wanted = all_kinds(kinds)
         for low, inclusive, high in arcs(after, through):
-            yield from (key for key in self._between(low, inclusive, high) if key.kind in wanted)
+            yield from (key for key in self._between(low, inclusive, high) if key.kind in (kinds or ALL_KINDS))
 
-    def _chain(self, ring_id: bytes, owner: bytes) -> list[tuple[tuple[bytes, int, bytes], Item]]:
-        entries: list[tuple[tuple[bytes, int, bytes], Any]] = []
-        for key in self._between(ring_id, True, ring_id):
-            if key.kind == Kind.LOG and key.owner == owner:
-                entry = decode_entry(self._items[key].statement)
-                entries.append(((entry.device, entry.number, key.element), self._items[key]))
-        return sorted(entries, key=lambda found: found[0])
+
+def _place(item: Item) -> tuple[bytes, int, bytes]:
+    entry = decode_entry(item.statement)
+    return (entry.device, entry.number, item.key.element)
+
+
+def _read(key: bytes, value: bytes) -> Item | None:
+    """An item as the disk gives it back, or None when it is not what was put."""
+    try:
+        item = msgspec.msgpack.decode(value, type=Item)
+        if item.key.kind == Kind.LOG:
+            decode_entry(item.statement)
+    except (msgspec.DecodeError, BadMessage):
+        return None
+    rotten = item.key.kind == Kind.CHUNK and hashlib.sha256(item.data).digest() != item.key.element
+    return None if rotten or key != b"i" + pack_key(item.key) else item

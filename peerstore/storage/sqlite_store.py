@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import sqlite3
 import threading
@@ -11,28 +10,31 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from peerstore import ids
-from peerstore.errors import CorruptData, StorageError, UsageError
+from peerstore.errors import StorageError, UsageError
 from peerstore.interfaces import INodeStore
 from peerstore.items import Item, ItemKey, Kind
 from peerstore.storage import tables
 from peerstore.storage.chunk_files import ChunkFiles
+from peerstore.storage.digests import check_keys
 from peerstore.storage.families import ChunkStore, HeadStore, LogStore, RecordStore
 from peerstore.storage.schema import DATABASE, database_error, open_database, open_reader
-from peerstore.storage.writer import Writer
+from peerstore.storage.shelf import SMALL, Rotten, Shelf, needs_file
+from peerstore.storage.writer import Transaction, Writer
 from peerstore.util.blocking import ThreadRunner
-from peerstore.util.durable import disk_error
+from peerstore.util.durable import disk_error, make_directory
 
 __all__ = ["SMALL", "SqliteNodeStore"]
 
-#: Chunks up to this size live in the database.
-SMALL = 64 * 1024
 READERS = 4
+#: Kept among the settings while no process has the folder open, if the last
+#: one ended in order: then no file can lack its row.
+_IN_ORDER = "storage: ended in order"
 
 
 @implementer(INodeStore)
@@ -50,7 +52,8 @@ class SqliteNodeStore:
         self._reactor = reactor
         self._path = folder / DATABASE
         self._files = ChunkFiles(folder)
-        self._runner = ThreadRunner(reactor, READERS, "peerstore-storage")
+        self._shelf = Shelf(self._files)
+        self._runner: ThreadRunner | None = None
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._writer: Writer | None = None
@@ -64,66 +67,93 @@ class SqliteNodeStore:
 
     def start(self) -> Deferred[None]:
         """Lock and open the folder; fails with a StorageError or UsageError."""
-        self._runner.start()
+        return Deferred.fromCoroutine(self._start())
 
-        def opened(db: sqlite3.Connection) -> None:
-            self._writer = Writer(self._reactor, db, self._path)
-            self._writer.start()
-
-        return self._runner.run(self._open).addCallback(opened)
+    async def _start(self) -> None:
+        runner = ThreadRunner(self._reactor, READERS, "peerstore-storage")
+        runner.start()
+        try:
+            db: sqlite3.Connection = await runner.run(self._open)
+        except BaseException:
+            await runner.stop()
+            raise
+        self._runner = runner
+        self._writer = Writer(self._reactor, db, self._path)
+        self._writer.start()
 
     def stop(self) -> Deferred[None]:
-        """Commit what waits, close, and unlock."""
+        """Commit what waits, close, and unlock.  What has not reached the
+        writer by now fails, and was never acknowledged."""
+        writer, self._writer = self._writer, None
+        runner, self._runner = self._runner, None
+        if writer is None or runner is None:
+            return succeed(None)
 
-        def closed(_: object) -> Deferred[None]:
-            self._writer = None
+        def settled(_: object) -> Deferred[None]:
+            # Readers first: the last to close takes the journal away, which
+            # only the writer can.
             for reader in self._readers:
                 reader.close()
             self._readers.clear()
-            if self._lock >= 0:
-                os.close(self._lock)
-                self._lock = -1
-            return self._runner.stop()
+            self._local = threading.local()
+            marked = writer.submit(lambda tx: tables.keep_setting(tx.db, _IN_ORDER, b""))
+            marked.addErrback(lambda failure: self._log.warn("not marked as closed: {why}", why=str(failure.value)))
+            return writer.stop()
 
-        ending = self._writer.stop() if self._writer is not None else succeed(None)
-        return ending.addCallback(closed)
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise disk_error(error, self.folder) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        def ended(_: object) -> None:
             os.close(self._lock)
             self._lock = -1
+
+        return runner.stop().addCallback(settled).addCallback(ended)
+
+    def _open(self) -> sqlite3.Connection:
+        """Lock the folder and open all that is in it, or leave it as it was."""
+        make_directory(self.folder)
+        try:
+            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise disk_error(error, self.folder) from error
+        db: sqlite3.Connection | None = None
+        try:
+            self._take(lock)
+            db = open_database(self._path)
+            self._files.open()
+            try:
+                ended = db.execute("DELETE FROM setting WHERE name = ?", (_IN_ORDER,)).rowcount
+                swept = 0 if ended else self._shelf.sweep(db)
+            except OSError as error:
+                raise disk_error(error, self.folder) from error
+            except sqlite3.Error as error:
+                raise database_error(error, self._path) from error
+        except BaseException:
+            if db is not None:
+                db.close()
+            os.close(lock)
+            raise
+        if swept:
+            self._log.info("removed {count} chunk files of puts that were cut off", count=swept)
+        self._lock = lock
+        return db
+
+    def _take(self, lock: int) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
             raise UsageError(
                 f"Another node is running on {self.folder}.", "Stop it first, or name another folder with --data."
             ) from error
-        db = open_database(self._path)
-        self._files.open()
-        return db
+        except OSError as error:
+            raise disk_error(error, self.folder / "lock") from error
 
     # -- settings ----------------------------------------------------------------
 
     def setting(self, name: str) -> Deferred[bytes | None]:
         """The bytes kept under *name*, or None."""
-
-        def look(db: sqlite3.Connection) -> bytes | None:
-            row = db.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
-            return bytes(row[0]) if row else None
-
-        return self._reading(look)
+        return self._reading(lambda db: tables.setting(db, name))
 
     def keep_setting(self, name: str, value: bytes) -> Deferred[None]:
         """Keep bytes under *name*, durably."""
-
-        def write(db: sqlite3.Connection) -> None:
-            db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
-
-        return self._writing(write)
+        return self._writing(lambda tx: tables.keep_setting(tx.db, name, value))
 
     # -- items -----------------------------------------------------------------
 
@@ -132,56 +162,42 @@ class SqliteNodeStore:
         return Deferred.fromCoroutine(self._put(list(items)))
 
     async def _put(self, items: list[Item]) -> list[bool]:
-        large = [item for item in items if item.key.kind == Kind.CHUNK and len(item.data) > SMALL]
-        folders: list[Path] = []
-        if large:
-            known = await self.have([item.key for item in large])
-            missing = [item for item, there in zip(large, known, strict=True) if not there]
-            folders = await self._runner.run(self._write_files, missing)
-        names = {item.key for item in large}
+        check_keys(items)
+        large = [place for place, item in enumerate(items) if needs_file(item)]
+        absent: list[int] = await self._reading(lambda db: self._shelf.absent(db, items)) if large else []
+        new = await self._insert(items, absent)
+        if new is None:
+            # Somebody removed one while we were on our way.
+            new = await self._insert(items, large)
+        if new is None:
+            raise StorageError(f"A chunk could not be placed in {self.folder}.", "Try again.")
+        return new
 
-        def insert(db: sqlite3.Connection) -> list[bool]:
-            return [tables.insert(db, item, None if item.key in names else item.data) for item in items]
-
-        new: list[bool] = await self._writing(insert, folders)
+    async def _insert(self, items: list[Item], places: list[int]) -> list[bool] | None:
+        staged: dict[int, Path] = await self._running(self._shelf.stage, items, places) if places else {}
+        try:
+            new: list[bool] | None = await self._writing(lambda tx: self._shelf.insert(tx, items, staged))
+        except BaseException:
+            self._shelf.discard(staged)
+            raise
+        if new is None:
+            self._shelf.discard(staged)
         return new
 
     def have(self, keys: Sequence[ItemKey]) -> Deferred[list[bool]]:
         """One bool for each key."""
-        return self._reading(lambda db: [tables.has(db, key) for key in keys])
+        wanted = list(keys)
+        return self._reading(lambda db: [tables.has(db, key) for key in wanted])
 
     def get(self, keys: Sequence[ItemKey]) -> Deferred[list[Item | None]]:
         """One Item or None for each key; rotten ones are moved aside."""
-        return Deferred.fromCoroutine(self._get(list(keys)))
-
-    async def _get(self, keys: list[ItemKey]) -> list[Item | None]:
-        rotten: list[ItemKey] = []
-
-        def look(db: sqlite3.Connection) -> list[Item | None]:
-            return [self._item(db, key, rotten) for key in keys]
-
-        found: list[Item | None] = await self._reading(look)
-        if rotten:
-            await self.remove(rotten)
-        return found
+        wanted = list(keys)
+        return self._sound(lambda db: [self._shelf.load(db, key) for key in wanted])
 
     def remove(self, keys: Sequence[ItemKey]) -> Deferred[int]:
         """Forget these keys; how many there were."""
-
-        def delete(db: sqlite3.Connection) -> list[ItemKey]:
-            return [key for key in keys if tables.remove(db, key)]
-
-        def unlink(gone: list[ItemKey]) -> Deferred[int]:
-            chunks = [key for key in gone if key.kind == Kind.CHUNK]
-
-            def files() -> int:
-                for key in chunks:
-                    self._files.remove(key.element, key.owner)
-                return len(gone)
-
-            return self._runner.run(files)
-
-        return self._writing(delete).addCallback(unlink)
+        wanted = list(keys)
+        return self._writing(lambda tx: self._shelf.forget(tx, wanted))
 
     # -- what the families ask --------------------------------------------------------
 
@@ -189,45 +205,38 @@ class SqliteNodeStore:
         """One Item or None for each hash, whoever owns it."""
         return Deferred.fromCoroutine(self._find(list(hashes)))
 
-    async def _find(self, hashes: list[bytes]) -> list[Item | None]:
-        rotten: list[ItemKey] = []
-
-        def look(db: sqlite3.Connection) -> list[Item | None]:
-            found: list[Item | None] = []
-            for digest in hashes:
-                item = None
-                for owner in tables.owners_of(db, digest):
-                    key = ItemKey(ids.chunk_ring_id(digest), owner, Kind.CHUNK, digest)
-                    item = item or self._item(db, key, rotten)
-                found.append(item)
-            return found
-
-        result: list[Item | None] = await self._reading(look)
-        if rotten:
-            await self.remove(rotten)
-        return result
+    async def _find(self, hashes: Sequence[bytes]) -> list[Item | None]:
+        owners: list[list[bytes]] = await self._reading(lambda db: [tables.owners_of(db, digest) for digest in hashes])
+        found: list[Item | None] = []
+        for digest, whose in zip(hashes, owners, strict=True):
+            item = None
+            for owner in whose:
+                (item,) = await self.get([ItemKey(ids.chunk_ring_id(digest), owner, Kind.CHUNK, digest)])
+                if item is not None:
+                    break
+            found.append(item)
+        return found
 
     def items_at(self, ring_id: bytes, owner: bytes | None, kind: Kind) -> Deferred[list[Item]]:
         """All items of one kind at a ring id, of one owner or of all."""
-
-        def look(db: sqlite3.Connection) -> list[Item]:
-            keys = tables.of_resource(db, ring_id, owner, kind)
-            found = (self._item(db, key, []) for key in keys)
-            return [item for item in found if item is not None]
-
-        return self._reading(look)
+        loaded = self._sound(
+            lambda db: [self._shelf.load(db, key) for key in tables.of_resource(db, ring_id, owner, kind)]
+        )
+        return loaded.addCallback(_there)
 
     def log_since(
         self, ring_id: bytes, owner: bytes, seen: Mapping[bytes, int], limit: int
     ) -> Deferred[tuple[list[Item], bool]]:
         """Entries of a log after *seen*, and whether more follow."""
+        after = dict(seen)
+        more = False
 
-        def look(db: sqlite3.Connection) -> tuple[list[Item], bool]:
-            keys, more = tables.read_since(db, ring_id, owner, seen, limit)
-            found = (self._item(db, key, []) for key in keys)
-            return [item for item in found if item is not None], more
+        def look(db: sqlite3.Connection) -> list[Item | Rotten | None]:
+            nonlocal more
+            keys, more = tables.read_since(db, ring_id, owner, after, limit)
+            return [self._shelf.load(db, key) for key in keys]
 
-        return self._reading(look)
+        return self._sound(look).addCallback(lambda found: (_there(found), more))
 
     def log_heads(self, ring_id: bytes, owner: bytes) -> Deferred[dict[bytes, int]]:
         """{device: last number} of one log."""
@@ -237,13 +246,13 @@ class SqliteNodeStore:
 
     def range_digest(self, after: bytes, through: bytes, kinds: Sequence[Kind]) -> Deferred[tuple[int, bytes]]:
         """(count, SHA-256) over the keys in (after, through]."""
-        return self._reading(lambda db: tables.range_digest(db, after, through, tables.all_kinds(kinds)))
+        return self._reading(lambda db: tables.range_digest(db, after, through, kinds))
 
     def range_list(
         self, after: bytes, through: bytes, kinds: Sequence[Kind], cursor: ItemKey | None, limit: int
     ) -> Deferred[tuple[list[ItemKey], ItemKey | None]]:
         """Keys in (after, through] behind *cursor*, and the next cursor."""
-        return self._reading(lambda db: tables.slice_of(db, after, through, tables.all_kinds(kinds), cursor, limit))
+        return self._reading(lambda db: tables.slice_of(db, after, through, kinds, cursor, limit))
 
     def usage(self, owner: bytes) -> Deferred[tuple[int, int]]:
         """(bytes, items) of one owner."""
@@ -251,27 +260,33 @@ class SqliteNodeStore:
 
     # -- inside ----------------------------------------------------------------
 
-    def _write_files(self, items: list[Item]) -> list[Path]:
-        return [self._files.write(item.key.element, item.key.owner, item.data) for item in items]
+    def _sound(self, look: Callable[[sqlite3.Connection], list[Item | Rotten | None]]) -> Deferred[list[Item | None]]:
+        """Read items; those that have rotted are moved aside, and None."""
+        return Deferred.fromCoroutine(self._read_soundly(look))
 
-    def _item(self, db: sqlite3.Connection, key: ItemKey, rotten: list[ItemKey]) -> Item | None:
-        row = tables.read(db, key)
-        if row is None:
-            return None
-        statement, data = row
-        try:
-            if data is None:
-                data = self._files.read(key.element, key.owner)
-            elif key.kind == Kind.CHUNK and hashlib.sha256(data).digest() != key.element:
-                raise CorruptData(f"Chunk {ids.short(key.element)} had rotted in the database.")
-        except CorruptData as error:
-            self._log.error("{what} It is not served, and will be fetched again.", what=error.what)
-            rotten.append(key)
-            return None
-        return Item(key, statement, data)
+    async def _read_soundly(
+        self, look: Callable[[sqlite3.Connection], list[Item | Rotten | None]]
+    ) -> list[Item | None]:
+        found: list[Item | Rotten | None] = await self._reading(look)
+        suspects = [item.key for item in found if isinstance(item, Rotten)]
+        if suspects:
+            rotten: list[Rotten] = await self._writing(lambda tx: self._shelf.condemn(tx, suspects))
+            for key, why in rotten:
+                self._log.error(
+                    "not served and moved aside: {kind} {element}. {why}",
+                    kind=key.kind.name,
+                    element=ids.short(key.element),
+                    why=why,
+                )
+        return [None if isinstance(item, Rotten) else item for item in found]
+
+    def _running(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        if self._runner is None:
+            return fail(self._closed())
+        return self._runner.run(function, *args)
 
     def _reading(self, look: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
-        return self._runner.run(self._in_reader, look)
+        return self._running(self._in_reader, look)
 
     def _in_reader(self, look: Callable[[sqlite3.Connection], Any]) -> Any:
         db = getattr(self._local, "db", None)
@@ -283,7 +298,14 @@ class SqliteNodeStore:
         except sqlite3.Error as error:
             raise database_error(error, self._path) from error
 
-    def _writing(self, work: Callable[[sqlite3.Connection], Any], folders: Sequence[Path] = ()) -> Deferred[Any]:
+    def _writing(self, work: Callable[[Transaction], Any]) -> Deferred[Any]:
         if self._writer is None:
-            raise StorageError(f"{self.folder} is not open.")
-        return self._writer.submit(work, folders)
+            return fail(self._closed())
+        return self._writer.submit(work)
+
+    def _closed(self) -> StorageError:
+        return StorageError(f"The store in {self.folder} is not open.")
+
+
+def _there(found: Sequence[Item | None]) -> list[Item]:
+    return [item for item in found if item is not None]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from peerstore.errors import DiskFull, ReadOnly, StorageError
 
-__all__ = ["disk_error", "sync_directory", "write_durably"]
+__all__ = ["disk_error", "make_directory", "sync_directory", "write_durably"]
 
 
 def sync_directory(path: Path | bytes | str) -> None:
@@ -23,6 +23,28 @@ def sync_directory(path: Path | bytes | str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_directory(path: Path, mode: int = 0o700) -> None:
+    """Make a folder and those above it, so that a power cut leaves them there.
+
+    One that is there already is left as it is.
+
+    :raises peerstore.errors.StorageError: with the disk's reason in words.
+    """
+    missing = []
+    place = path.absolute()
+    while not place.exists():
+        missing.append(place)
+        place = place.parent
+    try:
+        for folder in reversed(missing):
+            folder.mkdir(mode=mode, exist_ok=True)
+            sync_directory(folder.parent)
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    except OSError as error:
+        raise disk_error(error, path) from error
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
