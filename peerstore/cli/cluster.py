@@ -130,15 +130,24 @@ class Cluster:
         for _ in range(count):
             number = len(self.nodes)
             port = free_port()
-            data = self.folder / f"node-{number}"
-            data.mkdir(parents=True, exist_ok=True)
-            if self._bits:
-                KeyPair.load_or_create(data / "key.pem", data / "publickey.pem", self._bits)
+            data = self._data(number)
             join = ("--join", f"tcp:127.0.0.1:{self.ports[0]}") if self.ports else ()
             listen = f"tcp:{port}:interface=127.0.0.1"
             command = twistd("peerstore-node", "--listen", listen, "--data", str(data), *join, *extra)
             self.nodes.append(Process(f"node {number}", command, self.folder / f"node-{number}.log"))
             self.ports.append(port)
+
+    def prepare(self, count: int) -> None:
+        """Make the folders and keys of the first *count* nodes."""
+        for number in range(count):
+            self._data(number)
+
+    def _data(self, number: int) -> Path:
+        data = self.folder / f"node-{number}"
+        data.mkdir(parents=True, exist_ok=True)
+        if self._bits:
+            KeyPair.load_or_create(data / "key.pem", data / "publickey.pem", self._bits)
+        return data
 
     def restart(self, number: int, *extra: str) -> None:
         """Start a stopped node again, with the folder and port it had."""
