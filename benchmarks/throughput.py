@@ -22,25 +22,7 @@ from rich.table import Table
 from peerstore.cli.cluster import Cluster, peerstore
 from peerstore.cli.demo import compare
 
-WORDS = [
-    "the",
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "over",
-    "lazy",
-    "dogs",
-    "while",
-    "seven",
-    "wizards",
-    "box",
-    "quietly",
-    "in",
-    "many",
-    "old",
-    "jars",
-]
+TEXT = "the quick brown fox jumps over lazy dogs while seven wizards box quietly in many old jars"
 
 
 class Row(NamedTuple):
@@ -72,7 +54,7 @@ def source_tree(place: Path, rng: random.Random, count: int) -> None:
         folder = place / f"part-{number % 40:02}" / f"module-{number % 7}"
         folder.mkdir(parents=True, exist_ok=True)
         lines = int(min(4000, max(1, rng.lognormvariate(4.2, 1.1))))
-        text = "\n".join(" ".join(rng.choices(WORDS, k=rng.randrange(3, 14))) for _ in range(lines))
+        text = "\n".join(" ".join(rng.choices(TEXT.split(), k=rng.randrange(3, 14))) for _ in range(lines))
         (folder / f"file_{number:05}.py").write_text(text)
 
 

@@ -25,9 +25,9 @@ from peerstore.interfaces import IBlockingRunner
 __all__ = ["ChangedWhileRead", "Uploaded", "Uploader", "check_outcomes"]
 
 #: Sealed bytes held at a time, over all files.
-IN_FLIGHT = 12 * 1024 * 1024
+IN_FLIGHT = 8 * 1024 * 1024
 #: Chunks gathered before asking which of them the ring has.
-GROUP = 4 * 1024 * 1024
+GROUP = 2 * 1024 * 1024
 ATTEMPTS = 3
 
 
