@@ -103,7 +103,7 @@ class Gateway:
         (:meth:`read_log` with limit 0 tells which it has), REJECTED that there
         is another entry at that number.
         """
-        return Deferred.fromCoroutine(self._writer.put("append", entries, Append, self._patience(patience)))
+        return Deferred.fromCoroutine(self._append(entries, self._patience(patience)))
 
     # -- reads ----------------------------------------------------------------
 
@@ -150,6 +150,9 @@ class Gateway:
     def _patience(self, patience: float | None) -> float:
         return self.patience if patience is None else patience
 
+    async def _append(self, entries: Sequence[Item], patience: float) -> list[Outcome]:
+        return await self._writer.put("append", entries, Append, patience, in_order=True)
+
     async def _put_heads(self, heads: Sequence[Item], entries: Sequence[Item], patience: float) -> list[Outcome]:
         weight = sum(entry.size + ITEM_OVERHEAD for entry in entries)
         last = len(heads) - 1 if entries and heads and weight <= PASSED_ON else len(heads)
@@ -168,5 +171,5 @@ class Gateway:
         if entries and not (len(passed) == len(entries) and all(outcome.certain for outcome in passed)):
             refused = [outcome for outcome in passed if outcome.status in (Status.GAP, Status.REJECTED)]
             if not refused or len(passed) != len(entries):
-                passed = await self._writer.put("append", entries, Append, patience)
+                passed = await self._append(entries, patience)
         return outcomes + passed

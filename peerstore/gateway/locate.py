@@ -36,7 +36,7 @@ class Route(NamedTuple):
     after: int | None
     through: int
     members: tuple[Member, ...]
-    expires: float
+    learned: float
 
     @property
     def owner(self) -> Member:
@@ -58,30 +58,27 @@ class Locator:
         self._routes: dict[int, Route] = {}
         self._turns = DeferredSemaphore(PARALLEL)
 
-    def cached(self, key: int) -> Route | None:
-        """The range that *key* was last known to lie in."""
+    def cached(self, key: int, max_age: float = LIFETIME) -> Route | None:
+        """The range that *key* was known to lie in, *max_age* (s) ago at most."""
         if not self._ends:
             return None
         where = bisect_left(self._ends, key) % len(self._ends)
         route = self._routes[self._ends[where]]
         if route.after is None or not ids.in_half_open(route.after, key, route.through):
             return None
-        if route.expires <= self._clock.seconds():
-            self.forget(route)
-            return None
-        return route
+        return route if self._clock.seconds() - route.learned <= max_age else None
 
-    async def locate(self, key: int) -> Route:
-        """The range that *key* lies in.
+    async def locate(self, key: int, max_age: float = LIFETIME) -> Route:
+        """The range that *key* lies in, as it was *max_age* (s) ago or later.
 
         :raises peerstore.errors.LookupFailed: when the ring does not tell.
         """
-        route = self.cached(key)
+        route = self.cached(key, max_age)
         if route is not None:
             return route
         turn: DeferredSemaphore = await self._turns.acquire()
         try:
-            return self.cached(key) or self._learn(await self._lookup.lookup(key))
+            return self.cached(key, max_age) or self._learn(await self._lookup.lookup(key))
         finally:
             turn.release()
 
@@ -98,7 +95,7 @@ class Locator:
 
     def _learn(self, located: Located) -> Route:
         members: tuple[Any, ...] = located.members or (located.owner,)
-        route = Route(located.predecessor_id, located.owner.id, members, self._clock.seconds() + LIFETIME)
+        route = Route(located.predecessor_id, located.owner.id, members, self._clock.seconds())
         if route.after is None:
             return route
         if len(self._ends) >= CACHE_LIMIT:

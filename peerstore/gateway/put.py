@@ -87,6 +87,7 @@ class _Job(NamedTuple):
     body_of: BodyOf
     outcomes: list[Outcome]
     extra: list[Outcome]
+    in_order: bool
 
 
 class Writer:
@@ -107,18 +108,26 @@ class Writer:
         self._rng = rng
 
     async def put(
-        self, method: str, items: Sequence[Item], body_of: BodyOf, patience: float, extra: list[Outcome] | None = None
+        self,
+        method: str,
+        items: Sequence[Item],
+        body_of: BodyOf,
+        patience: float,
+        extra: list[Outcome] | None = None,
+        in_order: bool = False,
     ) -> list[Outcome]:
         """Store *items* by *method*; one outcome each, in order.
 
         Whatever is not certain is sent again, after a fresh lookup, until
         *patience* seconds are over: all writes are idempotent.  *extra* is
-        filled with outcomes that an answer has beyond the items sent.
+        filled with outcomes that an answer has beyond the items sent.  With
+        *in_order*, a later item is never sent before an earlier one of the
+        same host is certain: a chain's entries would seem to have gaps.
         """
         outcomes = [UNSENT] * len(items)
         waits = Patience(self._clock, self._rng, patience)
         pending = list(range(len(items)))
-        job = _Job(method, items, body_of, outcomes, [] if extra is None else extra)
+        job = _Job(method, items, body_of, outcomes, [] if extra is None else extra, in_order)
         while pending:
             hints = await self._send(job, pending)
             pending = [place for place in pending if not _settled(outcomes[place])]
@@ -133,12 +142,21 @@ class Writer:
         for place in pending:
             if place in routes:
                 by_host.setdefault(routes[place].owner.fp, []).append(place)
-        sending = [
-            Deferred.fromCoroutine(self._batch(job, batch, routes))
-            for places in by_host.values()
-            for batch in batches(places, job.items)
-        ]
+        parcels = [batches(places, job.items) for places in by_host.values()]
+        if job.in_order:
+            sending = [Deferred.fromCoroutine(self._one_by_one(job, parcel, routes)) for parcel in parcels]
+        else:
+            sending = [
+                Deferred.fromCoroutine(self._batch(job, batch, routes)) for parcel in parcels for batch in parcel
+            ]
         return max(await all_of(sending), default=0.0)
+
+    async def _one_by_one(self, job: _Job, parcel: Sequence[Batch], routes: dict[int, Route]) -> float:
+        for batch in parcel:
+            hint = await self._batch(job, batch, routes)
+            if not all(job.outcomes[place].certain for place in batch.places):
+                return hint
+        return 0.0
 
     async def _routes(self, job: _Job, pending: Sequence[int]) -> dict[int, Route]:
         routes: dict[int, Route] = {}

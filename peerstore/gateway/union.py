@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from peerstore import ids
-from peerstore.errors import BadMessage, PeerStoreError
+from peerstore.errors import BadMessage, LookupFailed, PeerStoreError
 from peerstore.files.head import decode_head
 from peerstore.gateway.ask import ask, moved
 from peerstore.gateway.locate import Locator, Route
@@ -31,6 +31,9 @@ __all__ = ["SetReader"]
 READ_TIMEOUT = 10.0
 #: Once a majority has answered, the others get this long (s) to add theirs.
 GRACE = 0.3
+#: A majority of yesterday's voters proves nothing: routes older than this (s)
+#: are asked for again, which costs one round trip.
+FRESH = 2.0
 
 _S = TypeVar("_S", bound=msgspec.Struct)
 
@@ -80,7 +83,10 @@ class SetReader:
         self, ring_id: bytes, owner: bytes, seen: Mapping[bytes, int], limit: int, wait: float, patience: float
     ) -> LogRead:
         """Like :meth:`log`, but waits up to *wait* seconds for news: the first
-        voter that has some ends the waiting of all."""
+        voter that has some ends the waiting of all.
+
+        :raises peerstore.errors.LookupFailed: when no voter answered.
+        """
         body = Watch(ring_id, owner, _device_heads(seen), limit, int(wait * 1000))
         route, voters, enough = await self._voters(ring_id, patience)
         answers: list[msgspec.Struct] = []
@@ -101,6 +107,8 @@ class SetReader:
             await done
         finally:
             _end(jobs)
+        if not answers:
+            raise LookupFailed("None of the nodes that keep this log answered.", "They are asked again in a moment.")
         return self._pages(_Poll(answers, len(answers) >= enough), ring_id, owner)
 
     async def _poll(self, ring_id: bytes, method: str, body: msgspec.Struct, kind: type[_S], patience: float) -> _Poll:
@@ -125,7 +133,7 @@ class SetReader:
         waits = Patience(self._clock, self._rng, patience)
         while True:
             try:
-                route = await self._locator.locate(ids.from_bytes(ring_id))
+                route = await self._locator.locate(ids.from_bytes(ring_id), FRESH)
                 copies = await self._settings.copies(route.owner)
                 break
             except PeerStoreError:
@@ -148,13 +156,14 @@ class SetReader:
         little after a majority has: one that hangs delays nobody."""
         done: Deferred[None] = Deferred()
         waiting = len(voters)
+        grace: IDelayedCall | None = None
 
         def finish() -> None:
             if not done.called:
                 done.callback(None)
 
         async def one(member: Member) -> None:
-            nonlocal waiting
+            nonlocal waiting, grace
             answer = await self._answer(member, route, method, body, kind, READ_TIMEOUT)
             waiting -= 1
             if answer is not None:
@@ -162,12 +171,14 @@ class SetReader:
             if waiting == 0:
                 finish()
             elif len(answers) == enough and answer is not None:
-                self._clock.callLater(GRACE, finish)
+                grace = self._clock.callLater(GRACE, finish)
 
         jobs = [Deferred.fromCoroutine(one(member)) for member in voters]
         try:
             await done
         finally:
+            if grace is not None and grace.active():
+                grace.cancel()
             _end(jobs)
 
     async def _answer(

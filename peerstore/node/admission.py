@@ -20,7 +20,7 @@ from peerstore.interfaces import IBlockingRunner
 from peerstore.items import Item, Kind
 from peerstore.transactions.entry import entry_of
 
-__all__ = ["Admission", "MAX_MANIFEST", "judge"]
+__all__ = ["Admission", "IN_THREAD", "MAX_MANIFEST", "judge"]
 
 #: A manifest that is larger is itself chunked by whoever writes it.
 MAX_MANIFEST = 1024 * 1024 + 64 * 1024

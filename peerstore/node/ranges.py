@@ -15,7 +15,7 @@ from peerstore import ids
 from peerstore.ring.member import Member
 from peerstore.ring.placement import needed, replica_hosts
 
-__all__ = ["IHosts", "IPosition", "IRing", "OwnRange", "Ranges"]
+__all__ = ["IHosts", "IPosition", "IRing", "OwnRange", "Progress", "Ranges", "span"]
 
 
 class IPosition(Protocol):
@@ -78,6 +78,33 @@ class OwnRange:
         """Whether *key* is in it."""
         return ids.in_half_open(self.after, key, self.through)
 
+    @property
+    def span(self) -> int:
+        """How many keys it could hold."""
+        return span(self.after, self.through)
+
+
+class Progress:
+    """How far each position's range has been brought together with others'.
+
+    A range that shrinks stays done; one that grows has to be done again.
+    """
+
+    def __init__(self) -> None:
+        self._done: dict[int, int] = {}
+
+    def done(self, own: OwnRange) -> bool:
+        """Whether all of this range was marked."""
+        after = self._done.get(own.index)
+        return after is not None and span(after, own.through) >= own.span
+
+    def mark(self, own: OwnRange) -> None:
+        """All of this range is done."""
+        self._done[own.index] = own.after
+
+    def __contains__(self, index: object) -> bool:
+        return index in self._done
+
 
 class Ranges:
     """The ranges of this process's positions.
@@ -93,7 +120,7 @@ class Ranges:
         self._address = address
         self._incarnation = incarnation
         self.copies = copies
-        self._merged: dict[int, int] = {}
+        self._merged = Progress()
 
     def current(self) -> list[OwnRange]:
         """Our ranges now.  A position that does not know its predecessor
@@ -130,23 +157,20 @@ class Ranges:
 
     def merged(self, own: OwnRange) -> bool:
         """Whether everything in this range has been merged into ours."""
-        after = self._merged.get(own.index)
-        if after is None:
-            return False
-        return _span(after, own.through) >= _span(own.after, own.through)
+        return self._merged.done(own)
 
     def mark_merged(self, own: OwnRange) -> None:
         """All that the other holders had in this range is here, too."""
-        self._merged[own.index] = own.after
+        self._merged.mark(own)
 
     def may_answer(self, ring_id: bytes) -> bool:
         """Whether a reader of this key may take our silence for absence."""
         own = self.owner_of(ring_id)
         if own is not None:
             return self.merged(own)
-        return bool(self._merged) and all(index in self._merged for index in range(len(self._ring.positions)))
+        return all(index in self._merged for index in range(len(self._ring.positions)))
 
 
-def _span(after: int, through: int) -> int:
+def span(after: int, through: int) -> int:
     """How much of the circle (after, through] is; equal ends are all of it."""
     return ids.distance(after, through) or ids.RING_SIZE

@@ -2,8 +2,9 @@
 
 For each of our ranges we compare digests with the other hosts that should
 hold it, fetch what is missing here, and push what is missing there.  That
-happens now and then, and soon after any change of the ring.  Nothing is ever
-dropped here: a copy too many does no harm.
+happens now and then, and soon after any change of the ring.  What belongs to
+a range that is no longer ours is handed to whoever has it now.  Nothing is
+ever dropped here: a copy too many does no harm.
 """
 
 from __future__ import annotations
@@ -16,23 +17,14 @@ from twisted.logger import Logger
 
 from peerstore import ids
 from peerstore.errors import PeerStoreError, StorageError
-from peerstore.gateway.ask import BULK_TIMEOUT, ask
-from peerstore.interfaces import INodeStore, IPeerPool
-from peerstore.items import ALL_KINDS, Item, ItemKey
-from peerstore.node.keeper import Keeper
-from peerstore.node.ranges import OwnRange, Ranges
+from peerstore.gateway.locate import ILookup
+from peerstore.gateway.together import all_of
+from peerstore.interfaces import INodeStore
+from peerstore.items import ALL_KINDS, Kind
+from peerstore.node.exchange import Exchange, Task
+from peerstore.node.ranges import OwnRange, Progress, Ranges, span
 from peerstore.ring.member import Member
 from peerstore.util.periodic import Periodic
-from peerstore.wire.bodies import (
-    Fetch,
-    GetRangeDigest,
-    Items,
-    KeyPage,
-    ListRange,
-    Push,
-    Pushed,
-    RangeDigest,
-)
 
 __all__ = ["Replicator"]
 
@@ -41,28 +33,41 @@ QUIET = 30.0
 SOON = 1.0
 #: After a change of the ring, which seldom comes alone.
 DEBOUNCE = 0.25
-PAGE = 2048
-FETCH = 64
-PUSH_BYTES = 2 * 1024 * 1024
+#: What readers need us to know completely, and what may follow at leisure.
+VOTED = (Kind.HEAD, Kind.LOG, Kind.RECORD)
+CHUNKS = (Kind.CHUNK,)
+#: Arcs that wait to be handed over; a ring that changes more often than that
+#: is brought together by the holders' own rounds.
+MAX_ARCS = 256
+MAX_OWNERS = 256
 
 
 class Replicator:
     """Keeps our ranges and their other holders equal.
 
-    :param pool: reaches the other holders.
+    :param exchange: compares one range with one host.
+    :param lookup: finds who has now what was ours.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, store: INodeStore, keeper: Keeper, ranges: Ranges, pool: IPeerPool) -> None:
+    def __init__(
+        self, clock: IReactorTime, store: INodeStore, ranges: Ranges, exchange: Exchange, lookup: ILookup, fp: bytes
+    ) -> None:
         self._clock = clock
         self._store = store
-        self._keeper = keeper
         self._ranges = ranges
-        self._pool = pool
-        self._rounds = Periodic(clock, self._round, self._interval, "replication")
+        self._exchange = exchange
+        self._lookup = lookup
+        self._fp = fp
+        self._rounds = Periodic(clock, self.round, self._interval, "replication")
         self._soon: IDelayedCall | None = None
         self._behind = True
+        self._changed = False
+        self._stopped = False
+        self._chunks = Progress()
+        self._last: dict[int, int] = {}
+        self._arcs: list[tuple[int, int]] = []
 
     def start(self) -> None:
         """Begin."""
@@ -70,117 +75,123 @@ class Replicator:
 
     def stop(self) -> Deferred[None]:
         """End; fires when the round in flight is over."""
+        self._stopped = True
         if self._soon is not None and self._soon.active():
             self._soon.cancel()
         return self._rounds.stop()
 
     def ring_changed(self) -> None:
         """Neighbours came or went: compare again soon."""
-        if self._soon is None or not self._soon.active():
+        self._changed = True
+        if not self._stopped and (self._soon is None or not self._soon.active()):
             self._soon = self._clock.callLater(DEBOUNCE, self._rounds.hurry)
 
+    def round(self) -> Deferred[None]:
+        """Compare everything once; fires when done, whatever failed."""
+        return Deferred.fromCoroutine(self._round())
+
     def _interval(self) -> float:
-        return SOON if self._behind else QUIET
+        return SOON if self._behind or self._arcs else QUIET
 
-    def _round(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._all())
-
-    async def _all(self) -> None:
+    async def _round(self) -> None:
+        self._changed = False
+        ranges = self._ranges.current()
+        self._note_shrunk(ranges)
         behind = False
-        for own in self._ranges.current():
-            # One host more than hold it: where we are new, that one held it.
-            others = self._ranges.holders(own, self._ranges.copies + 1)[1:]
-            fine = [await self._compare(own, member, place) for place, member in enumerate(others)]
-            if all(fine):
-                if not self._ranges.merged(own):
-                    self._ranges.mark_merged(own)
-            else:
+        # What is voted on first, for all ranges: readers wait for it.
+        for own in ranges:
+            behind = not await self._merge(own) or behind
+        await self._hand_over()
+        for own in ranges:
+            if self._changed or self._stopped:
                 behind = True
+                break
+            behind = not await self._level(own) or behind
         self._behind = behind
 
-    async def _compare(self, own: OwnRange, member: Member, place: int) -> bool:
-        """Bring one range and one other holder together; whether it worked."""
-        after, through = ids.to_bytes(own.after), ids.to_bytes(own.through)
-        # The host after the last holder is asked while we are new, and is
-        # never pushed to: it need not hold this.
-        beyond = place >= self._ranges.copies - 1
-        if beyond and self._ranges.merged(own):
-            return True
+    async def _merge(self, own: OwnRange) -> bool:
+        """Heads, logs and records of one range; whether all holders agree.
+
+        The range is ours to answer for once a majority of those who may know
+        of it have told us all they have.
+        """
+        merged = self._ranges.merged(own)
+        fine, others = await self._with_others(own, VOTED, merged)
+        if not merged and fine >= min(self._ranges.majority(others + 1), others):
+            self._ranges.mark_merged(own)
+        return fine == others
+
+    async def _level(self, own: OwnRange) -> bool:
+        """Chunks of one range."""
+        done = self._chunks.done(own)
+        fine, others = await self._with_others(own, CHUNKS, done)
+        if fine == others:
+            self._chunks.mark(own)
+        return fine == others
+
+    async def _with_others(self, own: OwnRange, kinds: tuple[Kind, ...], done: bool) -> tuple[int, int]:
+        """Bring one range and its other holders together: with how many it
+        worked, of how many.
+
+        While we are new, the host after the last holder is asked, too: it was
+        the last holder before us.  It is never pushed to.
+        """
+        copies = self._ranges.copies
+        others = self._ranges.holders(own, copies if done else copies + 1)[1:]
+        jobs = [
+            Deferred.fromCoroutine(self._one(own, Task(member, kinds, True, place < copies - 1)))
+            for place, member in enumerate(others)
+        ]
+        return sum(await all_of(jobs)), len(others)
+
+    async def _one(self, own: OwnRange, task: Task) -> bool:
         try:
-            theirs = await ask(
-                self._pool, member, "range-digest", GetRangeDigest(after, through, ALL_KINDS), RangeDigest, BULK_TIMEOUT
-            )
-            count, digest = await self._store.range_digest(after, through, ALL_KINDS)
-            if (theirs.count, theirs.digest) == (count, digest):
-                return True
-            await self._exchange(own, member, push=not beyond)
-        except StorageError as error:
-            self._log.error("replication: {why}", why=str(error))
-            return False
+            await self._exchange.run(task, own.after, own.through)
         except PeerStoreError as error:
-            self._log.debug("replication with {host}: {why}", host=ids.short(member.fp), why=error.what)
+            self._failed(task.member, error)
             return False
         return True
 
-    async def _exchange(self, own: OwnRange, member: Member, push: bool) -> None:
-        """Walk both lists of keys in step; fetch and push what differs."""
-        after, through = ids.to_bytes(own.after), ids.to_bytes(own.through)
-        fetched = pushed = 0
-        cursor: ItemKey | None = None
-        theirs: set[ItemKey] = set()
-        while True:
-            body = ListRange(after, through, ALL_KINDS, cursor, PAGE)
-            page = await ask(self._pool, member, "range-list", body, KeyPage, BULK_TIMEOUT)
-            have = await self._store.have(page.keys)
-            missing = [key for key, there in zip(page.keys, have, strict=True) if not there]
-            fetched += await self._fetch(member, missing)
-            theirs.update(page.keys)
-            cursor = page.cursor
-            if cursor is None or not page.keys:
-                break
-        while push:
-            keys, cursor = await self._store.range_list(after, through, ALL_KINDS, cursor, PAGE)
-            pushed += await self._push(member, [key for key in keys if key not in theirs])
-            if cursor is None:
-                break
-        if fetched or pushed:
-            self._log.info(
-                "replication with {host}: {fetched} items fetched, {pushed} pushed",
-                host=ids.short(member.fp),
-                fetched=fetched,
-                pushed=pushed,
-            )
+    def _failed(self, member: Member, error: PeerStoreError) -> None:
+        if isinstance(error, StorageError):
+            self._log.error("replication: {why}", why=str(error))
+        else:
+            self._log.debug("replication with {host}: {why}", host=ids.short(member.fp), why=error.what)
 
-    async def _fetch(self, member: Member, keys: Sequence[ItemKey]) -> int:
-        fetched = 0
-        waiting = list(keys)
-        while waiting:
-            part, waiting = waiting[:FETCH], waiting[FETCH:]
-            answer = await ask(self._pool, member, "fetch", Fetch(tuple(part)), Items, BULK_TIMEOUT)
-            verdicts = await self._keeper.keep(answer.items)
-            fetched += sum(verdict.kept for verdict in verdicts)
-            if answer.more and answer.items:
-                got = {item.key for item in answer.items}
-                waiting = [key for key in part if key not in got] + waiting
-        return fetched
+    # -- what is no longer ours ------------------------------------------------------
 
-    async def _push(self, member: Member, keys: Sequence[ItemKey]) -> int:
-        pushed = 0
-        batch: list[Item] = []
-        size = 0
-        for key in keys:
-            (item,) = await self._store.get([key])
-            if item is None:
-                continue
-            if batch and size + item.size > PUSH_BYTES:
-                pushed += await self._send(member, batch)
-                batch, size = [], 0
-            batch.append(item)
-            size += item.size
-        if batch:
-            pushed += await self._send(member, batch)
-        return pushed
+    def _note_shrunk(self, ranges: Sequence[OwnRange]) -> None:
+        for own in ranges:
+            before = self._last.get(own.index)
+            if before is not None and span(before, own.through) > own.span:
+                self._arcs.append((before, own.after))
+            self._last[own.index] = own.after
+        del self._arcs[:-MAX_ARCS]
 
-    async def _send(self, member: Member, batch: Sequence[Item]) -> int:
-        answer = await ask(self._pool, member, "push", Push(tuple(batch)), Pushed, BULK_TIMEOUT)
-        return sum(status == 0 for status in answer.statuses)
+    async def _hand_over(self) -> None:
+        """Push what lies in arcs that we lost to those who got them.
+
+        They fetch it themselves from the hosts after them.  But where two
+        rings were joined, we may be none of those.
+        """
+        arcs, self._arcs = self._arcs, []
+        for after, through in arcs:
+            try:
+                await self._give(after, through)
+            except PeerStoreError as error:
+                self._log.debug("handing over: {why}", why=error.what)
+                self._arcs.append((after, through))
+
+    async def _give(self, after: int, through: int) -> None:
+        for _ in range(MAX_OWNERS):
+            count, _digest = await self._store.range_digest(ids.to_bytes(after), ids.to_bytes(through), ALL_KINDS)
+            if not count:
+                return
+            located = await self._lookup.lookup((after + 1) % ids.RING_SIZE)
+            owner = located.owner
+            end = owner.id if ids.in_half_open(after, owner.id, through) else through
+            if owner.fp != self._fp:
+                await self._exchange.run(Task(owner, ALL_KINDS, False, True), after, end)
+            if end == through:
+                return
+            after = end

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from peerstore import ids
 from peerstore.errors import CorruptData, RingMismatch, UsageError
@@ -22,11 +23,13 @@ from peerstore.net.pool import PeerPool
 from peerstore.node.admission import Admission
 from peerstore.node.config import DEFAULT_COPIES, DEFAULT_VIRTUAL_NODES, NodeConfig
 from peerstore.node.copies import Copier
+from peerstore.node.exchange import Exchange
 from peerstore.node.handlers.files import FilesHandlers
 from peerstore.node.handlers.log import LogHandlers
 from peerstore.node.handlers.replicas import ReplicaHandlers
 from peerstore.node.handlers.ring import ring_handlers
 from peerstore.node.keeper import Keeper
+from peerstore.node.loopback import LoopbackPool
 from peerstore.node.ranges import Ranges
 from peerstore.node.replicate import Replicator
 from peerstore.node.watchers import Watchers
@@ -94,6 +97,8 @@ class NodeService(Service):
         self._saved_version = -1
         self._port: Any = None
         self._opened = False
+        self._starting: Deferred[None] | None = None
+        self._stopping = False
 
     def identify(self, spki: bytes) -> None:
         """Take the key over, for a node that loads it only when it starts."""
@@ -106,8 +111,8 @@ class NodeService(Service):
         """Begin; an error is told to *failed*."""
         super().startService()
 
-        def unable(failure: Any) -> None:
-            if self._failed is None:
+        def unable(failure: Failure) -> None:
+            if self._failed is None or failure.value is None:
                 self._log.failure("the node could not start", failure=failure)
             else:
                 self._failed(failure.value)
@@ -136,7 +141,10 @@ class NodeService(Service):
 
         Fails with a PeerStoreError that says what to do.
         """
-        return Deferred.fromCoroutine(self._start())
+        self._starting = Deferred.fromCoroutine(self._start())
+        done: Deferred[None] = Deferred()
+        self._starting.addBoth(_fork, done)
+        return done
 
     async def _start(self) -> None:
         self._runner.start()
@@ -150,6 +158,8 @@ class NodeService(Service):
         if known is not None:
             self._learn(known)
         await self._settle_settings()
+        if self._stopping:
+            return
         await self._listen()
         self._build()
         assert self.ring is not None and self._replicator is not None
@@ -158,11 +168,18 @@ class NodeService(Service):
         self._saver.start(now=False)
 
     async def _stop(self) -> None:
+        self._stopping = True
         self.watchers.release()
-        if self.ring is not None:
+        if self.ring is None:
+            # Still starting: nobody is waited for any more, and whatever was
+            # opened by then is closed below.
+            await self.pool.stop()
+            if self._starting is not None:
+                await self._starting
+        else:
             leaving = self.ring.leave()
             leaving.addTimeout(LEAVE, self._clock)
-            leaving.addErrback(lambda _: None)
+            leaving.addErrback(self._not_polite)
             await leaving
         if self._port is not None:
             await _as_deferred(self._port.stopListening())
@@ -182,6 +199,9 @@ class NodeService(Service):
             await self.store.stop()
             self._opened = False
         await self._runner.stop()
+
+    def _not_polite(self, failure: Failure) -> None:
+        self._log.info("not every neighbour could be told that we leave: {why}", why=failure.getErrorMessage())
 
     # -- starting -----------------------------------------------------------------
 
@@ -249,14 +269,14 @@ class NodeService(Service):
         ranges = Ranges(ring, self.hosts, self.fp, self.address, self.incarnation, self.copies)
         keeper = Keeper(self.store, Admission(self._runner), self.watchers)
         copier = Copier(keeper, ranges, self.pool, self.fp)
-        gateway = Gateway(
-            self.pool, self.hosts, ring, self._clock, self._rng, copies=self.copies, patience=10.0, runner=self._runner
-        )
-        self._replicator = Replicator(self._clock, self.store, keeper, ranges, self.pool)
+        everybody = LoopbackPool(self.pool, self.dispatcher, self.fp, self._greeting)
+        gateway = Gateway(everybody, self.hosts, ring, self._clock, self._rng, copies=self.copies, patience=10.0)
+        exchange = Exchange(self.store, keeper, self.pool)
+        self._replicator = Replicator(self._clock, self.store, ranges, exchange, ring, self.fp)
         ring.watch_changes(self._replicator.ring_changed)
         passes = max(1, config.workers // 2)
         self.dispatcher.serve(ring_handlers(ring.handlers()))
-        self.dispatcher.serve(FilesHandlers(self.store, copier, ranges, gateway, passes).handlers())
+        self.dispatcher.serve(FilesHandlers(self.store, copier, ranges, gateway, self._runner, passes).handlers())
         self.dispatcher.serve(LogHandlers(self.store, copier, ranges, self.watchers, self._clock).handlers())
         self.dispatcher.serve(ReplicaHandlers(self.store, keeper).handlers())
 
@@ -286,6 +306,12 @@ class NodeService(Service):
         if version != self._saved_version and self._opened:
             await self.store.keep_setting("hosts", self.hosts.pack())
             self._saved_version = version
+
+
+def _fork(result: Any, other: Deferred[Any]) -> None:
+    """Tell *other* as well; the Deferred that was forked ends well for those
+    who only wait for it to end."""
+    other.callback(result)
 
 
 def _number(raw: bytes | None) -> int:

@@ -9,9 +9,10 @@ from twisted.logger import Logger
 from peerstore.errors import NotReady, PeerStoreError
 from peerstore.files.head import decode_head, newest
 from peerstore.gateway.gateway import Gateway
-from peerstore.interfaces import INodeStore
+from peerstore.interfaces import IBlockingRunner, INodeStore
 from peerstore.items import Item, ItemKey, Kind
 from peerstore.net.dispatch import Handler
+from peerstore.node.admission import IN_THREAD
 from peerstore.node.copies import Copier
 from peerstore.node.handlers.common import check_length, check_lengths, check_limit, fill, started
 from peerstore.node.ranges import Ranges
@@ -43,17 +44,27 @@ class FilesHandlers:
     """post-chunks, have-chunks, get-chunks, post-heads, get-heads, usage.
 
     :param gateway: our own way into the ring, for passing entries on.
+    :param runner: threads for what hashes much.
     :param passes: log entries are passed on for this many posts at a time,
         fewer than there are relay workers: the log's nodes need some, too.
     """
 
     _log = Logger()
 
-    def __init__(self, store: INodeStore, copier: Copier, ranges: Ranges, gateway: Gateway, passes: int) -> None:
+    def __init__(
+        self,
+        store: INodeStore,
+        copier: Copier,
+        ranges: Ranges,
+        gateway: Gateway,
+        runner: IBlockingRunner,
+        passes: int,
+    ) -> None:
         self._store = store
         self._copier = copier
         self._ranges = ranges
         self._gateway = gateway
+        self._runner = runner
         self._passes = passes
         self._passing = 0
 
@@ -123,7 +134,7 @@ class FilesHandlers:
             found = [item for item in await self._store.get(keys) if item is not None]
             complete = len(found) == len(body.elements)
         else:
-            found = _unreplaced(await self._store.heads.heads_of(body.ring_id, body.owner))
+            found = await self._unreplaced(await self._store.heads.heads_of(body.ring_id, body.owner))
             complete = False
         if not complete and not self._ranges.may_answer(body.ring_id):
             raise NotReady("This node is still fetching what it became responsible for.", status=Status.NOT_READY)
@@ -142,6 +153,12 @@ class FilesHandlers:
         return Usage(size, items, 0)
 
     # -- inside ---------------------------------------------------------------
+
+    async def _unreplaced(self, items: Sequence[Item]) -> list[Item]:
+        if sum(item.size for item in items) <= IN_THREAD:
+            return _unreplaced(items)
+        kept: list[Item] = await self._runner.run(_unreplaced, items)
+        return kept
 
     async def _post_kind(self, items: Sequence[Item], kind: Kind) -> list[ItemOutcome]:
         """Post, refusing items of any other kind."""
@@ -170,6 +187,6 @@ def _held(status: Status) -> ItemOutcome:
 
 def _unreplaced(items: Sequence[Item]) -> list[Item]:
     """Those heads that no other replaces."""
-    versions = {version.id: item for item in items for version in [decode_head(item)]}
-    kept = newest(decode_head(item) for item in items)
-    return [versions[version.id] for version in kept]
+    heads = [(decode_head(item), item) for item in items]
+    by_id = {version.id: item for version, item in heads}
+    return [by_id[version.id] for version in newest(version for version, _ in heads)]

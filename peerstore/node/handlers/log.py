@@ -24,6 +24,8 @@ __all__ = ["LogHandlers"]
 
 MAX_ITEMS = 1024
 MAX_PAGE = 1024
+#: Entries that are loaded at a time.
+STEP = 32
 MAX_DEVICES = 4096
 #: The longest that a watch waits (s).
 MAX_WAIT = 120.0
@@ -109,17 +111,22 @@ class LogHandlers:
 
     async def _page(self, ring_id: bytes, owner: bytes, seen: Mapping[bytes, int], limit: int) -> LogPage:
         entries: list[Item] = []
-        more = False
-        if limit > 0:
-            found, more = await self._store.logs.read_since(ring_id, owner, seen, limit)
-            used = 0
+        after = dict(seen)
+        more, used = limit > 0, 0
+        # A few at a time: a thousand entries of full size are not for memory.
+        while more and used >= 0 and len(entries) < limit:
+            found, more = await self._store.logs.read_since(ring_id, owner, after, min(STEP, limit - len(entries)))
             for item in found:
                 used = fill(entries, item, used)
                 if used < 0:
                     more = True
                     break
+                entry = entry_of(item)
+                after[entry.device] = max(entry.number, after.get(entry.device, 0))
         ends: Mapping[bytes, int] = await self._store.logs.chain_heads(ring_id, owner)
-        return LogPage(tuple(entries), tuple(DeviceHead(device, ends[device]) for device in sorted(ends)), more)
+        return LogPage(
+            tuple(entries), tuple(DeviceHead(device, ends[device]) for device in sorted(ends)), more and limit > 0
+        )
 
     async def _append_to(self, name: tuple[bytes, bytes], items: Mapping[int, Item]) -> dict[int, ItemOutcome]:
         """Judge each chain's entries in number order, then post the good ones."""
@@ -161,9 +168,7 @@ class LogHandlers:
         While we are still fetching (*strict* false), gaps and unknown
         predecessors are taken: what they follow on is on its way.
         """
-        ends: Mapping[bytes, int] = await self._store.logs.chain_heads(*name)
-        last = ends.get(device, 0)
-        known = await self._leaves(name, device, entries[places[0]].number - 1, entries[places[-1]].number, last)
+        known = await self._leaves(name, device, entries[places[0]].number - 1, entries[places[-1]].number)
         known[0] = {NO_ENTRY}
         verdicts: dict[int, Status] = {}
         for place in places:
@@ -184,21 +189,22 @@ class LogHandlers:
         return verdicts
 
     async def _leaves(
-        self, name: tuple[bytes, bytes], device: bytes, first: int, through: int, last: int
+        self, name: tuple[bytes, bytes], device: bytes, first: int, through: int
     ) -> dict[int, set[bytes]]:
-        """The leaves that one chain has here, by number, in [first, through]."""
+        """The leaves that one chain has here, by number, in [first, through],
+        those behind a gap included."""
         leaves: dict[int, set[bytes]] = {}
-        seen = dict(await self._store.logs.chain_heads(*name))
+        seen: dict[bytes, int] = dict(await self._store.logs.chain_heads(*name))
         seen[device] = max(0, first - 1)
-        while seen[device] < min(through, last):
-            page, _ = await self._store.logs.read_since(*name, seen, MAX_PAGE)
-            mine = [(entry_of(item), item) for item in page]
-            mine = [(entry, item) for entry, item in mine if entry.device == device]
-            if not mine:
-                break
-            for entry, item in mine:
-                leaves.setdefault(entry.number, set()).add(item.key.element)
-            seen[device] = max(entry.number for entry, _ in mine)
+        more = True
+        while more and seen[device] < through:
+            page, more = await self._store.logs.read_since(*name, seen, STEP)
+            for item in page:
+                entry = entry_of(item)
+                seen[entry.device] = max(entry.number, seen.get(entry.device, 0))
+                if entry.device == device:
+                    leaves.setdefault(entry.number, set()).add(item.key.element)
+            more = more and bool(page)
         return leaves
 
 
