@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["DEFAULT_COPIES", "DEFAULT_VIRTUAL_NODES", "NodeConfig"]
+from twisted.internet.error import CannotListenError
+
+from peerstore.errors import RingMismatch, UsageError
+
+__all__ = ["DEFAULT_COPIES", "DEFAULT_VIRTUAL_NODES", "NodeConfig", "agree", "read_settings", "why_not_listening"]
 
 DEFAULT_COPIES = 3
 DEFAULT_VIRTUAL_NODES = 8
@@ -30,3 +34,28 @@ class NodeConfig(NamedTuple):
     queue: int = 256
     list_size: int | None = None
     longest_period: float = 30.0
+
+
+def read_settings(copies: bytes | None, virtual_nodes: bytes | None) -> tuple[int, int] | None:
+    """(k, v) as a data folder keeps them; None where they are not settled."""
+    if not copies or not virtual_nodes:
+        return None
+    return int(copies), int(virtual_nodes)
+
+
+def agree(kept: tuple[int, int] | None, copies: int | None, virtual_nodes: int | None) -> None:
+    """Check what was asked for against what a data folder says.
+
+    :raises peerstore.errors.RingMismatch: when they differ.
+    """
+    if kept is not None and (copies or kept[0], virtual_nodes or kept[1]) != kept:
+        raise RingMismatch(
+            f"This data folder belongs to a ring with {kept[0]} copies and {kept[1]} positions a host.",
+            "Leave --copies and --virtual-nodes away, or use another data folder.",
+        )
+
+
+def why_not_listening(description: str, error: CannotListenError) -> UsageError:
+    """The system's refusal, in words."""
+    reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
+    return UsageError(f"Cannot listen at {description} ({reason}).", "Stop what listens there, or choose another port.")

@@ -14,14 +14,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from peerstore import ids
-from peerstore.errors import CorruptData, RingMismatch, UsageError
+from peerstore.errors import CorruptData, RingMismatch
 from peerstore.gateway.gateway import Gateway
 from peerstore.interfaces import IBlockingRunner, INetwork, INodeStore
 from peerstore.net.dispatch import Dispatcher
 from peerstore.net.factory import PeerFactory
 from peerstore.net.pool import PeerPool
 from peerstore.node.admission import Admission
-from peerstore.node.config import DEFAULT_COPIES, DEFAULT_VIRTUAL_NODES, NodeConfig
+from peerstore.node.config import (
+    DEFAULT_COPIES,
+    DEFAULT_VIRTUAL_NODES,
+    NodeConfig,
+    agree,
+    read_settings,
+    why_not_listening,
+)
 from peerstore.node.copies import Copier
 from peerstore.node.exchange import Exchange
 from peerstore.node.handlers.files import FilesHandlers
@@ -99,6 +106,7 @@ class NodeService(Service):
         self._opened = False
         self._starting: Deferred[None] | None = None
         self._stopping = False
+        self._settled = False
 
     def identify(self, spki: bytes) -> None:
         """Take the key over, for a node that loads it only when it starts."""
@@ -207,40 +215,36 @@ class NodeService(Service):
 
     async def _settle_settings(self) -> None:
         """k and v: those on disk, those asked for, those of the ring; they
-        must agree, and are on disk from now on."""
+        must agree, and are on disk once they are known for sure."""
         copies, positions = self.config.copies, self.config.virtual_nodes
-        kept = (await self.store.setting("copies"), await self.store.setting("virtual-nodes"))
-        if kept[0] is not None and kept[1] is not None:
-            ours = (_number(kept[0]), _number(kept[1]))
-            if (copies or ours[0], positions or ours[1]) != ours:
-                raise RingMismatch(
-                    f"This data folder belongs to a ring with {ours[0]} copies and {ours[1]} positions a host.",
-                    "Leave --copies and --virtual-nodes away, or use another data folder.",
-                )
-        else:
-            theirs = await discover_settings(self.pool, self.config.join)
-            if theirs is not None and (copies or theirs[0], positions or theirs[1]) != theirs:
-                raise RingMismatch(
-                    f"That ring keeps {theirs[0]} copies, with {theirs[1]} positions a host.",
-                    "Leave --copies and --virtual-nodes away: a node takes them over from its ring.",
-                )
-            ours = theirs or (copies or DEFAULT_COPIES, positions or DEFAULT_VIRTUAL_NODES)
-            if theirs is not None or not self.config.join:
-                await self._keep_settings(ours)
+        kept = read_settings(await self.store.setting("copies"), await self.store.setting("virtual-nodes"))
+        agree(kept, copies, positions)
+        theirs = await discover_settings(self.pool, self.config.join)
+        if kept is not None:
+            copies, positions = kept
+        if theirs is not None and (copies or theirs[0], positions or theirs[1]) != theirs:
+            raise RingMismatch(
+                f"That ring keeps {theirs[0]} copies, with {theirs[1]} positions a host; this node was told otherwise.",
+                "Leave --copies and --virtual-nodes away, or use a data folder that belongs to no other ring.",
+            )
+        ours = theirs or (copies or DEFAULT_COPIES, positions or DEFAULT_VIRTUAL_NODES)
         self.copies, self.virtual_nodes = ours
+        self._settled = kept is not None
+        # Alone because nobody could be asked: that may still turn out wrong.
+        if theirs is not None or not self.config.join:
+            await self._keep_settings()
 
-    async def _keep_settings(self, ours: tuple[int, int]) -> None:
-        await self.store.keep_setting("copies", str(ours[0]).encode())
-        await self.store.keep_setting("virtual-nodes", str(ours[1]).encode())
+    async def _keep_settings(self) -> None:
+        if not self._settled:
+            await self.store.keep_setting("copies", str(self.copies).encode())
+            await self.store.keep_setting("virtual-nodes", str(self.virtual_nodes).encode())
+            self._settled = True
 
     async def _listen(self) -> None:
         try:
             self._port = await self._network.listen(self.config.listen, self.factory)
         except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or error.socketError
-            raise UsageError(
-                f"Cannot listen at {self.config.listen}: {reason}.", "Stop what listens there, or choose another port."
-            ) from error
+            raise why_not_listening(self.config.listen, error) from error
         where = self._network.client_address(self._port, self.config.listen)
         self.address = self.config.advertise or where
         self._log.info(
@@ -306,6 +310,8 @@ class NodeService(Service):
         if version != self._saved_version and self._opened:
             await self.store.keep_setting("hosts", self.hosts.pack())
             self._saved_version = version
+            if self.ring is not None and not self.ring.alone:
+                await self._keep_settings()
 
 
 def _fork(result: Any, other: Deferred[Any]) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService
-from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python import usage
 
@@ -17,6 +18,7 @@ from peerstore.crypto.keys import KeyPair
 from peerstore.errors import PeerStoreError, UsageError
 from peerstore.net.network import EndpointNetwork, parse_client_address
 from peerstore.node.config import NodeConfig
+from peerstore.node.preflight import check_data, check_listen
 from peerstore.node.service import NodeService
 from peerstore.storage.sqlite_store import SqliteNodeStore
 from peerstore.util.blocking import ThreadRunner
@@ -86,19 +88,23 @@ class Options(usage.Options):
 
     opt_j = opt_join
 
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Like every Options, but a mistake is told in one line.
+
+        :raises SystemExit: with that line; twistd would print all of its own
+            help before it.
+        """
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise SystemExit(f"peerstore-node: {error} (--help explains the options)") from error
+
     def postOptions(self) -> None:
-        """Refuse what can be judged before anything is opened."""
+        """Refuse what cannot be meant."""
         if not self["listen"]:
             raise usage.UsageError("--listen is missing; for example: --listen tcp:3001:interface=127.0.0.1")
         if not self["data"]:
             raise usage.UsageError("--data is missing; name a folder for this node")
-        try:
-            # A real reactor is not needed to parse a description.
-            serverFromString(_NoReactor(), self["listen"])
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise usage.UsageError(
-                f"--listen {self['listen']}: no endpoint that can be read ({error}); for example: tcp:3001"
-            ) from error
         if self["advertise"]:
             try:
                 self["advertise"] = parse_client_address(self["advertise"])
@@ -106,15 +112,6 @@ class Options(usage.Options):
                 raise usage.UsageError(f"--advertise: {error}") from error
         # twistd changes its directory when it becomes a daemon.
         self["data"] = os.path.abspath(os.path.expanduser(self["data"]))
-        if os.path.exists(self["data"]) and not os.path.isdir(self["data"]):
-            raise usage.UsageError(f"--data {self['data']} is no folder")
-
-
-class _NoReactor:
-    """Stands in for a reactor while a description is parsed."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
 
 
 class _Node(NodeService):
@@ -157,21 +154,41 @@ class _Node(NodeService):
         """Say why in one line, and end with an exit status that is not 0."""
         text = str(error) if isinstance(error, PeerStoreError) else f"{type(error).__name__}: {error}"
         _log.critical("peerstore-node cannot start: {why}", why=text)
-        sys.stderr.write(f"peerstore-node cannot start: {text}\n")
-        sys.stderr.flush()
-        self._reactor.addSystemEventTrigger("after", "shutdown", _exit_with_failure)
+        _ending.status = 1
         self._reactor.stop()
 
 
-def _exit_with_failure() -> None:
-    """After everything is closed: twistd has no other way to a status."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(1)
+class _Ending:
+    """The exit status of this process.
+
+    twistd has none but 0 and a signal's.  It takes its pid file away after
+    the reactor, so the very last moment is the right one.
+    """
+
+    status = 0
+
+    def apply(self) -> None:
+        """At exit: with nothing left open, end with the status, if any."""
+        if self.status:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(self.status)
+
+
+_ending = _Ending()
 
 
 def makeService(options: Options) -> IService:
-    """The service; nothing is opened yet, since twistd has not forked."""
+    """The service.  Nothing stays open: twistd has not forked yet.
+
+    :raises SystemExit: with one line, for what can be judged by now.
+    """
     from twisted.internet import reactor
 
+    try:
+        check_listen(options["listen"])
+        check_data(Path(options["data"]), options["copies"], options["virtual-nodes"])
+    except PeerStoreError as error:
+        raise SystemExit(f"peerstore-node cannot start: {error}") from error
+    atexit.register(_ending.apply)
     return _Node(options, reactor)
