@@ -89,7 +89,10 @@ class RingAnswers:
             self._host.note_alive(candidate.fp)
             if not body.list_changed:
                 place.notified(candidate)
-            self._host.hurry()
+            # Our predecessor says so in each of its rounds: no news, and if it
+            # hurried us, no ring would ever come to rest.
+            if body.list_changed or place.predecessor != candidate:
+                self._host.hurry()
         return bodies.Done()
 
     def leaving(self, caller: Any, body: bodies.Leaving) -> bodies.Done:

@@ -188,8 +188,11 @@ class RingHost:
             self.hurry()
 
     def note_alive(self, fp: bytes) -> None:
-        """A host answered."""
+        """A host answered, or greeted us: nobody has to wait until it may be
+        dialled again."""
         self._suspects.pop(fp, None)
+        if not self.hosts.is_alive(fp) and fp in self.hosts:
+            self.pool.forget_backoff(self.hosts.position(fp, 0).address)
         self.hosts.alive(fp)
 
     def note_silent(self, fp: bytes, error: PeerStoreError) -> bool:
