@@ -29,14 +29,16 @@ from peerstore.storage.tables import setting
 __all__ = ["check_data", "check_listen"]
 
 
-def check_listen(description: str) -> None:
+def check_listen(description: str, advertise: str | None = None) -> None:
     """Try a server endpoint: read it, bind its port, let go.
 
-    :raises peerstore.errors.UsageError: when it cannot be read, or somebody
-        listens there.
+    :param advertise: what others are told, if not that.
+    :raises peerstore.errors.UsageError: when it cannot be read, somebody
+        listens there, or it says nothing of how others reach us.
     """
+    probe = _Probe()
     try:
-        endpoint = serverFromString(_Probe(), description)
+        endpoint = serverFromString(probe, description)
     except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         raise UsageError(
             f"--listen {description!r} is no endpoint that can be read.",
@@ -48,6 +50,11 @@ def check_listen(description: str) -> None:
     for failure in failures:
         if isinstance(failure.value, CannotListenError):
             raise why_not_listening(description, failure.value) from failure.value
+    if probe.everywhere and not advertise:
+        raise UsageError(
+            f"--listen {description} is every address of this machine, and others must be told one.",
+            "Add --advertise tcp:HOST:PORT, or :interface=ADDRESS to --listen.",
+        )
 
 
 def check_data(folder: Path, copies: int | None, virtual_nodes: int | None) -> None:
@@ -104,8 +111,12 @@ class _Probe:
     closes it again.  Kinds of endpoints that it does not know are left to the
     real one."""
 
+    #: Whether what was bound is no single address.
+    everywhere = False
+
     def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> None:
         """Bind and close."""
+        self.everywhere = interface in ("", "0.0.0.0", "::")
         family = socket.AF_INET6 if ":" in interface else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -55,7 +55,7 @@ class Options(usage.Options):
             "advertise",
             "a",
             None,
-            "The endpoint at which others reach this node, if --listen does not say: tcp:HOST:PORT",
+            "The endpoint at which others reach this node, if --listen names no single address: tcp:HOST:PORT",
         ],
         [
             "copies",
@@ -186,8 +186,8 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     try:
-        check_listen(options["listen"])
         check_data(Path(options["data"]), options["copies"], options["virtual-nodes"])
+        check_listen(options["listen"], options["advertise"])
     except PeerStoreError as error:
         raise SystemExit(f"peerstore-node cannot start: {error}") from error
     atexit.register(_ending.apply)

@@ -61,6 +61,14 @@ class MistakeTests(ProcessTestCase):
         self.assertIn("Address already in use", line)
         self.assertFalse((self.folder / "n").exists())
 
+    def test_every_interface_and_no_address_for_others(self) -> None:
+        """Listening everywhere, a node must be told what to call itself; its
+        own loopback address would lead the others to themselves."""
+        for listen in ("tcp:0", "tcp:0:interface=0.0.0.0", r"tcp:0:interface=\:\:"):
+            line = self.refused("--listen", listen, "--data", str(self.folder / "n"))
+            self.assertIn("--advertise", line)
+        self.assertFalse((self.folder / "n").exists())
+
     def test_a_busy_port_of_a_daemon(self) -> None:
         """Also a daemon is refused before it leaves the shell."""
         pid, log = self.folder / "node.pid", self.folder / "node.log"
