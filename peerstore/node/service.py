@@ -132,18 +132,6 @@ class NodeService(Service):
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
-    def halt(self) -> None:
-        """Stop dead, as a power cut does: nothing is told or written."""
-        super().stopService()
-        self._opened = False
-        stopping = [self._saver.stop()]
-        if self._replicator is not None:
-            stopping.append(self._replicator.stop())
-        if self.ring is not None:
-            stopping.append(self.ring.stop())
-        self.pool.stop()
-        self.factory.stop()
-
     def start(self) -> Deferred[None]:
         """Open the store, listen, join; fires when upkeep runs.
 

@@ -173,7 +173,10 @@ class Search:
             step = await self._try(queue.pop(0))
             if step is None:
                 continue
-            if step.final or (not step.successors and step.position.id != self._key):
+            # Only a member that is alone on the circle is before every key
+            # without being followed by anybody.
+            alone = step.owns and step.predecessor is None and not step.successors
+            if step.final or (alone and step.position.id != self._key):
                 return step
             if step.predecessor is not None and (step.owns or self._lies_behind(step)):
                 queue.insert(0, step.predecessor)

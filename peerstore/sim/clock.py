@@ -1,4 +1,4 @@
-"""Virtual time: an ``IReactorTime`` on a heap.
+"""Virtual time: an ``IReactorTime`` on a heap, and one view of it per process.
 
 Twisted's own ``task.Clock`` sorts all pending calls at every step, which is
 fine for unit tests and hopeless for a ring of hundreds of timers.
@@ -14,17 +14,17 @@ from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
-__all__ = ["SimClock"]
+__all__ = ["ClockView", "SimCall", "SimClock"]
 
 
 @implementer(IDelayedCall)
 class SimCall:
-    """One pending call."""
+    """One pending call, in the time of the view that it was asked of."""
 
-    __slots__ = ("_clock", "_number", "_time", "args", "called", "cancelled", "function", "kwargs")
+    __slots__ = ("_number", "_time", "_view", "args", "called", "cancelled", "function", "kwargs")
 
-    def __init__(self, clock: SimClock, time: float, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
-        self._clock = clock
+    def __init__(self, view: ClockView, time: float, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        self._view = view
         self._time = time
         self._number = 0
         self.function = function
@@ -47,17 +47,23 @@ class SimCall:
         """Make it later by so much."""
         self._check()
         self._time += secondsLater
-        self._clock._push(self)
+        self._view.push(self)
 
     def reset(self, secondsFromNow: float) -> None:
         """Make it so long from now."""
         self._check()
-        self._time = self._clock.seconds() + secondsFromNow
-        self._clock._push(self)
+        self._time = self._view.seconds() + secondsFromNow
+        self._view.push(self)
 
     def active(self) -> bool:
         """Whether it is still to come."""
         return not (self.called or self.cancelled)
+
+    def make(self) -> None:
+        """Make it, unless it was cancelled meanwhile."""
+        if not self.cancelled:
+            self.called = True
+            self.function(*self.args, **self.kwargs)
 
     def _check(self) -> None:
         if self.called:
@@ -67,19 +73,25 @@ class SimCall:
 
 
 @implementer(IReactorTime)
-class SimClock:
-    """Time passes only when :meth:`step` is called; calls that are due at
-    the same moment are made in the order in which they were asked for."""
+class ClockView:
+    """What one process sees of the clock.
 
-    def __init__(self) -> None:
-        self._now = 0.0
-        self._heap: list[tuple[float, int, SimCall]] = []
-        self._count = 0
-        self.events = 0
+    :param offset: how far its seconds are ahead; machines do not agree on
+        what time it is, and nothing may depend on it.
+    :param run: makes a call that is due, by default at once; a process that
+        is stopped or dead does otherwise.
+    """
+
+    def __init__(
+        self, clock: SimClock, offset: float = 0.0, run: Callable[[Callable[[], None]], None] | None = None
+    ) -> None:
+        self._clock = clock
+        self._offset = offset
+        self.run = run
 
     def seconds(self) -> float:
-        """Virtual seconds since the start."""
-        return self._now
+        """Virtual seconds since the start of time here."""
+        return self._clock.now + self._offset
 
     def callLater(
         self,
@@ -90,40 +102,72 @@ class SimClock:
     ) -> IDelayedCall:
         """Make a call after *delay* seconds, at the earliest in the next step."""
         assert delay >= 0, f"{delay} s is in the past"
-        call = SimCall(self, self._now + delay, callable, args, kwargs)
-        self._push(call)
+        call = SimCall(self, self._clock.now + self._offset + delay, callable, args, kwargs)
+        self.push(call)
         return call
 
     def getDelayedCalls(self) -> Sequence[IDelayedCall]:
-        """All pending calls, soonest first."""
+        """All calls that are pending here, soonest first."""
+        return [call for call in self._clock.pending() if call._view is self]
+
+    def push(self, call: SimCall) -> None:
+        """Queue a call for its present time."""
+        self._clock.enqueue(call._time - self._offset, call)
+
+
+class SimClock(ClockView):
+    """Time itself; passes only when :meth:`step` is called.
+
+    Calls that are due at the same moment are made in the order in which they
+    were asked for.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._heap: list[tuple[float, int, SimCall]] = []
+        self._count = 0
+        self.events = 0
+        super().__init__(self)
+
+    def view(self, offset: float, run: Callable[[Callable[[], None]], None]) -> ClockView:
+        """The clock as a process sees it."""
+        return ClockView(self, offset, run)
+
+    def pending(self) -> list[SimCall]:
+        """All calls that will be made, whosever they are, soonest first."""
         entries = sorted(self._heap, key=lambda entry: entry[:2])
-        return [call for time, number, call in entries if call.active() and call._number == number]
+        return [call for _, number, call in entries if call.active() and call._number == number]
 
     def step(self, until: float) -> bool:
         """Make the next call that is due by *until*; false when there is none,
         and then it is *until*."""
-        while self._heap and self._heap[0][0] <= until:
-            time, number, call = heapq.heappop(self._heap)
+        heap = self._heap
+        while heap and heap[0][0] <= until:
+            time, number, call = heapq.heappop(heap)
             if call.cancelled or call._number != number:
                 continue
-            self._now = time
-            call.called = True
+            self.now = max(self.now, time)
             self.events += 1
-            call.function(*call.args, **call.kwargs)
+            run = call._view.run
+            if run is None:
+                call.make()
+            else:
+                run(call.make)
             return True
-        self._now = max(self._now, until)
+        self.now = max(self.now, until)
         return False
 
     def advance(self, seconds: float) -> None:
         """Let so much time pass, with everything that happens in it."""
-        end = self._now + seconds
+        end = self.now + seconds
         while self.step(end):
             pass
 
-    def _push(self, call: SimCall) -> None:
+    def enqueue(self, time: float, call: SimCall) -> None:
+        """Make a call at *time*, on no other occasion than this one."""
         self._count += 1
         call._number = self._count
-        heapq.heappush(self._heap, (call._time, self._count, call))
+        heapq.heappush(self._heap, (time, self._count, call))
 
 
 def _nothing() -> None:

@@ -11,9 +11,14 @@ from peerstore.errors import DiskFull
 
 __all__ = ["SimDisk"]
 
+_Writes = list[tuple[bytes, bytes | None]]
+
 
 class SimDisk:
     """Provides ``storage.memory_store.Disk``.
+
+    A sync is one transaction: after a crash all of it is there or nothing,
+    and it is there for certain once its Deferred has fired.
 
     :param latency: asked for the seconds that each sync takes.
     """
@@ -22,8 +27,12 @@ class SimDisk:
         self._clock = clock
         self._latency = latency
         self._durable: dict[bytes, bytes] = {}
-        self._pending: list[tuple[bytes, bytes | None]] = []
+        self._pending: _Writes = []
+        self._syncing: list[_Writes] = []
+        self._free_at = 0.0
         self._life = 0
+        #: Tells the program that a sync is done: its process's ``call``.
+        self.run: Callable[..., None] = _at_once
         self.full = False
         self.syncs = 0
 
@@ -40,28 +49,60 @@ class SimDisk:
         self._pending.append((key, None))
 
     def sync(self) -> Deferred[None]:
-        """What was written by now is durable when this fires."""
+        """What was written by now is durable when this fires; syncs end in
+        the order in which they were asked for."""
         if self.full:
             self._pending.clear()
             return fail(DiskFull("The simulated disk is full."))
         writes, self._pending = self._pending, []
         done: Deferred[None] = Deferred(lambda _: None)
-        self._clock.callLater(self._latency(), self._synced, self._life, writes, done)
+        self._syncing.append(writes)
+        now = self._clock.seconds()
+        self._free_at = max(self._free_at, now + self._latency())
+        self._clock.callLater(self._free_at - now, self._synced, self._life, done)
         return done
 
-    def crash(self) -> None:
-        """The machine stops: what was on its way never arrives."""
+    def crash(self, lucky: int = 0) -> None:
+        """The machine stops: what was on its way never arrives.
+
+        :param lucky: so many syncs under way did arrive, though nobody was
+            told of it.
+        """
         self._life += 1
+        for writes in self._syncing[:lucky]:
+            self._apply(writes)
+        self._syncing.clear()
         self._pending.clear()
 
-    def _synced(self, life: int, writes: list[tuple[bytes, bytes | None]], done: Deferred[None]) -> None:
+    def snapshot(self) -> Mapping[bytes, bytes]:
+        """A backup of the disk, for :meth:`restore`."""
+        return dict(self._durable)
+
+    def restore(self, snapshot: Mapping[bytes, bytes]) -> None:
+        """Put an older state back, on a machine that does not run; an empty
+        one is a new disk."""
+        self.crash()
+        self._durable = dict(snapshot)
+
+    def _synced(self, life: int, done: Deferred[None]) -> None:
         if life != self._life:
             return
+        self._apply(self._syncing.pop(0))
         self.syncs += 1
+        self.run(self._tell, done)
+
+    @staticmethod
+    def _tell(done: Deferred[None]) -> None:
+        if not done.called:
+            done.callback(None)
+
+    def _apply(self, writes: _Writes) -> None:
         for key, value in writes:
             if value is None:
                 self._durable.pop(key, None)
             else:
                 self._durable[key] = value
-        if not done.called:
-            done.callback(None)
+
+
+def _at_once(function: Callable[..., None], *args: object) -> None:
+    function(*args)

@@ -5,10 +5,11 @@ faults of a network show as what TCP makes of them:
 
 - *latency* delays each write; *loss* delays it by a retransmission, and what
   was written after it waits behind it;
-- a *partition* holds everything back; writes that wait longer than
-  ``GIVE_UP`` end the connection, and new connections time out;
-- a *crash* ends connections at once, or, silently, only when the other side
-  next writes.
+- a *cut*, which may be one-way, holds bytes back; who gets no acknowledgement
+  for ``GIVE_UP`` seconds ends his end of the connection, and the other end
+  learns of it when it writes next; new connections time out;
+- a program that ends has its connections ended for it, a machine that loses
+  power says nothing.
 
 *Duplication* and *reordering* of whole writes (a write is a frame) are what no
 stream does; they are a harder test of what stands above it, and can be
@@ -17,37 +18,50 @@ switched on.
 
 from __future__ import annotations
 
+import zlib
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import CannotListenError, ConnectError, ConnectionDone, ConnectionLost
+from twisted.internet.error import CannotListenError, ConnectError, ConnectionLost
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IConsumer, ITransport
-from twisted.internet.protocol import Protocol
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from peerstore.interfaces import INetwork
 from peerstore.sim.clock import SimClock
 from peerstore.sim.decisions import Decisions
+from peerstore.sim.link import Link
+from peerstore.sim.process import Process
 from peerstore.sim.trace import Trace
 
-__all__ = ["Faults", "HostView", "SimNetwork"]
+__all__ = ["Cut", "Faults", "HostView", "SimNetwork"]
 
-GIVE_UP = 6.0
 RETRANSMIT = 0.2
 CONNECT_TIMEOUT = 3.0
 
 
 class Faults(NamedTuple):
-    """How bad the network is: seconds, and probabilities per write."""
+    """How bad the network is: seconds, and probabilities per write.
+
+    *tail* is how often a write takes up to ``TAIL`` seconds more.
+    """
 
     latency: float = 0.002
     jitter: float = 0.003
     loss: float = 0.0
     duplication: float = 0.0
     reordering: float = 0.0
+    tail: float = 0.0
+
+
+TAIL = 1.0
+
+
+class Cut(NamedTuple):
+    """Directions in which no byte passes, until it is mended."""
+
+    pairs: frozenset[tuple[str, str]]
 
 
 class SimNetwork:
@@ -58,57 +72,95 @@ class SimNetwork:
         self.decisions = decisions
         self.trace = trace
         self.faults = faults or Faults()
-        self._listening: dict[str, Any] = {}
-        self._links: list[_Link] = []
-        self._cut: set[frozenset[str]] = set()
+        self.sent = 0
+        self._listening: dict[str, tuple[Process, Any]] = {}
+        self._links: dict[Link, None] = {}
+        self._cut: Counter[tuple[str, str]] = Counter()
+        self._dark: set[str] = set()
+        self._slow: dict[str, float] = {}
 
-    def host(self, name: str) -> HostView:
-        """The network as one host sees it."""
-        return HostView(self, name)
+    def host(self, process: Process) -> HostView:
+        """The network as a program sees it."""
+        if process.name in self._dark:
+            self._dark.discard(process.name)
+            self._release()
+        return HostView(self, process)
 
     # -- faults ------------------------------------------------------------------
 
-    def cut(self, some: Iterable[str], others: Iterable[str]) -> None:
-        """No byte passes between the two groups from now on."""
-        behind = list(others)
-        self._cut.update(frozenset((a, b)) for a in some for b in behind if a != b)
+    def cut(self, some: Iterable[str], others: Iterable[str], one_way: bool = False) -> Cut:
+        """No byte passes between the two groups from now on; *one_way*, none
+        from the first to the second.  Cuts may overlap."""
+        first, second = list(some), list(others)
+        pairs = {(a, b) for a in first for b in second if a != b}
+        if not one_way:
+            pairs |= {(b, a) for a, b in pairs}
+        cut = Cut(frozenset(pairs))
+        self._cut.update(sorted(pairs))
+        return cut
+
+    def mend(self, cut: Cut) -> None:
+        """Take one cut back; bytes that were held back arrive."""
+        self._cut.subtract(sorted(cut.pairs))
+        self._cut = +self._cut
+        self._release()
 
     def heal(self) -> None:
-        """Every byte passes again; those that were held back arrive."""
+        """Take all cuts back, and let nobody be slow."""
         self._cut.clear()
-        for link in list(self._links):
-            link.release()
+        self._slow.clear()
+        self._release()
 
-    def crash(self, name: str) -> None:
-        """A host is gone: its connections end, nobody listens there."""
-        for address in [at for at in self._listening if at == name]:
-            del self._listening[address]
+    def slow(self, name: str, factor: float) -> None:
+        """All that a host sends and is sent takes so many times longer."""
+        self._slow[name] = factor
+        if factor <= 1.0:
+            del self._slow[name]
+
+    def crash(self, process: Process, silent: bool = False) -> None:
+        """A program has ended.  Its system ends its connections; *silent*,
+        the machine lost its power: nobody is told, and nobody refuses."""
+        held = self._listening.get(process.name)
+        if held is not None and held[0] is process:
+            del self._listening[process.name]
+        if silent:
+            self._dark.add(process.name)
         for link in list(self._links):
-            if name in link.names:
-                link.end(ConnectionLost("the host crashed"), silent_for=name)
+            link.died(process, silent)
 
     def passes(self, a: str, b: str) -> bool:
-        """Whether bytes pass between two hosts."""
-        return frozenset((a, b)) not in self._cut
+        """Whether bytes pass from one host to another."""
+        return not self._cut.get((a, b)) and a not in self._dark and b not in self._dark
+
+    def joined(self, a: str, b: str) -> bool:
+        """Whether two hosts can talk: bytes pass both ways."""
+        return self.passes(a, b) and self.passes(b, a)
+
+    @property
+    def faulty(self) -> bool:
+        """Whether anything is cut or slow."""
+        return bool(self._cut or self._slow)
 
     # -- what HostView asks ------------------------------------------------------------
 
-    def listen(self, name: str, factory: Any) -> Deferred[Any]:
+    def listen(self, process: Process, factory: Any) -> Deferred[Any]:
         """See ``INetwork.listen``."""
-        if name in self._listening:
-            return fail(CannotListenError(name, 0, OSError("address in use")))
-        self._listening[name] = factory
-        return succeed(_Port(self, name, factory))
+        if process.name in self._listening:
+            return fail(CannotListenError(process.name, 0, OSError("address in use")))
+        self._listening[process.name] = (process, factory)
+        return succeed(_Port(self, process))
 
-    def stop_listening(self, name: str, factory: Any) -> None:
-        """Only if it is still that factory's: the host may be back already."""
-        if self._listening.get(name) is factory:
-            del self._listening[name]
+    def stop_listening(self, process: Process) -> None:
+        """Only what this program opened: another may listen there by now."""
+        held = self._listening.get(process.name)
+        if held is not None and held[0] is process:
+            del self._listening[process.name]
 
-    def connect(self, name: str, target: str, factory: Any) -> Deferred[Any]:
+    def connect(self, process: Process, target: str, factory: Any) -> Deferred[Any]:
         """See ``INetwork.connect``."""
         done: Deferred[Any] = Deferred(lambda _: None)
-        self.clock.callLater(2 * self.delay(name, target), self._connected, name, target, factory, done)
+        trip = self.delay(process.name, target) + self.delay(target, process.name)
+        self.clock.callLater(trip, process.call, self._connected, process, target, factory, done)
         return done
 
     def delay(self, a: str, b: str) -> float:
@@ -117,32 +169,46 @@ class SimNetwork:
         seconds = faults.latency + faults.jitter * self.decisions.fraction(place, "jitter")
         while self.decisions.chance(place, "loss", faults.loss):
             seconds += RETRANSMIT
+        if self.decisions.chance(place, "tail", faults.tail):
+            seconds += TAIL * self.decisions.fraction(place, "tail length")
+        if self._slow:
+            seconds *= max(self._slow.get(a, 1.0), self._slow.get(b, 1.0))
         return seconds
 
-    def _connected(self, name: str, target: str, factory: Any, done: Deferred[Any]) -> None:
+    def forget(self, link: Link) -> None:
+        """A connection has ended at both ends."""
+        self._links.pop(link, None)
+
+    # -- inside ----------------------------------------------------------------
+
+    def _connected(self, process: Process, target: str, factory: Any, done: Deferred[Any]) -> None:
         if done.called:
             return
-        if not self.passes(name, target):
-            self.clock.callLater(CONNECT_TIMEOUT, _refuse, done, ConnectTimeout())
+        if not self.joined(process.name, target):
+            self.clock.callLater(CONNECT_TIMEOUT, process.call, _refuse, done, ConnectTimeout())
             return
         listener = self._listening.get(target)
-        accepted = listener.buildProtocol(None) if listener is not None else None
-        if accepted is None:
+        if listener is None:
             done.errback(ConnectError(string="Connection was refused"))
             return
-        dialled = factory.buildProtocol(None)
-        link = _Link(self, (name, target), (dialled, accepted))
-        self._links.append(link)
-        self.trace.event("connect", name, target)
-        accepted.makeConnection(link.ends[1])
-        dialled.makeConnection(link.ends[0])
+        other, listening = listener
+        link = Link(self, (process, other))
+        self._links[link] = None
+        self.trace.event("connect", process.name, target)
+        # A stopped program's system takes connections for it.
+        other.call(link.accept, listening)
+        link.dialled(factory)
         if not done.called:
-            done.callback(dialled)
+            done.callback(link.protocols[0])
 
-    def forget(self, link: _Link) -> None:
-        """A connection has ended."""
-        if link in self._links:
-            self._links.remove(link)
+    def _release(self) -> None:
+        for link in list(self._links):
+            link.release()
+
+    def arrived(self, a: str, b: str, data: bytes) -> None:
+        """Told of each write as it arrives."""
+        self.sent += 1
+        self.trace.event("bytes", a, b, len(data), zlib.crc32(data))
 
 
 def _refuse(done: Deferred[Any], error: Exception) -> None:
@@ -152,19 +218,20 @@ def _refuse(done: Deferred[Any], error: Exception) -> None:
 
 @implementer(INetwork)
 class HostView:
-    """``INetwork`` for one host; its address is "sim:NAME"."""
+    """``INetwork`` for one program; its address is "sim:NAME"."""
 
-    def __init__(self, network: SimNetwork, name: str) -> None:
+    def __init__(self, network: SimNetwork, process: Process) -> None:
         self._network = network
-        self.name = name
+        self._process = process
+        self.name = process.name
 
     def listen(self, address: str, factory: Any) -> Deferred[Any]:
         """Listen at our own name."""
-        return self._network.listen(self.name, factory)
+        return self._network.listen(self._process, factory)
 
     def connect(self, address: str, factory: Any) -> Deferred[Any]:
         """Connect to "sim:OTHER"."""
-        return self._network.connect(self.name, address.partition(":")[2], factory)
+        return self._network.connect(self._process, address.partition(":")[2], factory)
 
     def client_address(self, listening_port: Any, listen_address: str) -> str:
         """ "sim:NAME"."""
@@ -174,121 +241,13 @@ class HostView:
 class _Port:
     """What listening gives."""
 
-    def __init__(self, network: SimNetwork, name: str, factory: Any) -> None:
+    def __init__(self, network: SimNetwork, process: Process) -> None:
         self._network = network
-        self._name = name
-        self._factory = factory
+        self._process = process
 
     def stopListening(self) -> Deferred[None]:
-        self._network.stop_listening(self._name, self._factory)
+        self._network.stop_listening(self._process)
         return succeed(None)
 
     def getHost(self) -> str:
-        return self._name
-
-
-class _Link:
-    """One connection: two ends, and what is on its way."""
-
-    def __init__(self, network: SimNetwork, names: tuple[str, str], protocols: tuple[Protocol, Protocol]) -> None:
-        self.network = network
-        self.names = names
-        self.protocols = protocols
-        self.ends = (_End(self, 0), _End(self, 1))
-        self.held: list[tuple[int, bytes]] = []
-        self._free_at = [0.0, 0.0]
-        self.ended = False
-
-    def write(self, side: int, data: bytes) -> None:
-        """Bytes from one end, to arrive at the other in order."""
-        network, (a, b) = self.network, self._direction(side)
-        if not network.passes(a, b):
-            self.held.append((side, data))
-            if len(self.held) == 1:
-                network.clock.callLater(GIVE_UP, self._give_up)
-            return
-        place, now = f"{a}>{b}", network.clock.seconds()
-        at = now + network.delay(a, b)
-        if not network.decisions.chance(place, "reorder", network.faults.reordering):
-            at = max(at, self._free_at[side])
-            self._free_at[side] = at
-        network.clock.callLater(at - now, self._arrive, side, data)
-        if network.decisions.chance(place, "duplicate", network.faults.duplication):
-            network.clock.callLater(at - now + network.faults.jitter, self._arrive, side, data)
-
-    def release(self) -> None:
-        """What was held back goes on its way."""
-        held, self.held = self.held, []
-        for side, data in held:
-            self.write(side, data)
-
-    def close(self, side: int) -> None:
-        """One end closes; the other learns of it after what was written."""
-        if self.ended:
-            return
-        a, b = self._direction(side)
-        now = self.network.clock.seconds()
-        at = max(now + self.network.delay(a, b), *self._free_at)
-        self.network.clock.callLater(at - now, self.end, ConnectionDone())
-
-    def end(self, reason: Exception, silent_for: str = "") -> None:
-        """Both ends are told that it is over, except a host that crashed."""
-        if self.ended:
-            return
-        self.ended = True
-        self.network.forget(self)
-        for name, protocol in zip(self.names, self.protocols, strict=True):
-            if name != silent_for:
-                protocol.connectionLost(Failure(reason))
-
-    def _arrive(self, side: int, data: bytes) -> None:
-        if self.ended:
-            return
-        a, b = self._direction(side)
-        self.network.trace.event("bytes", a, b, len(data))
-        self.protocols[1 - side].dataReceived(data)
-
-    def _give_up(self) -> None:
-        if self.held:
-            self.end(ConnectionLost("nothing was acknowledged"))
-
-    def _direction(self, side: int) -> tuple[str, str]:
-        return self.names[side], self.names[1 - side]
-
-
-@implementer(ITransport, IConsumer)
-class _End:
-    """The transport of one end.  It never asks its producer to pause."""
-
-    def __init__(self, link: _Link, side: int) -> None:
-        self._link = link
-        self._side = side
-        self._closing = False
-
-    def write(self, data: bytes) -> None:
-        if not self._closing and not self._link.ended:
-            self._link.write(self._side, data)
-
-    def writeSequence(self, data: Iterable[bytes]) -> None:
-        self.write(b"".join(data))
-
-    def loseConnection(self) -> None:
-        if not self._closing:
-            self._closing = True
-            self._link.close(self._side)
-
-    def abortConnection(self) -> None:
-        self._closing = True
-        self._link.network.clock.callLater(0, self._link.end, ConnectionLost("aborted"))
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        pass
-
-    def unregisterProducer(self) -> None:
-        pass
-
-    def getPeer(self) -> Any:
-        return self._link.names[1 - self._side]
-
-    def getHost(self) -> Any:
-        return self._link.names[self._side]
+        return self._process.name

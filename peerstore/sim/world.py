@@ -22,6 +22,7 @@ from peerstore.sim.decisions import Decisions
 from peerstore.sim.disk import SimDisk
 from peerstore.sim.invariants import MemberState, Violation, check_always, check_ideal
 from peerstore.sim.network import Faults, SimNetwork
+from peerstore.sim.process import Process
 from peerstore.sim.trace import Trace
 from peerstore.storage.memory_store import MemoryNodeStore
 from peerstore.util.blocking import InlineRunner
@@ -43,6 +44,7 @@ class SimHost:
         self.spki = hashlib.sha512(f"{world.decisions.seed}/{name}".encode()).digest() * 2
         self.fp = ids.fingerprint(self.spki)
         self.disk = SimDisk(world.clock, lambda: 0.001 + 0.004 * world.decisions.fraction(name, "disk"))
+        self.process: Process | None = None
         self.node: NodeService | None = None
 
     @property
@@ -60,12 +62,14 @@ class SimHost:
             virtual_nodes=world.virtual_nodes,
             list_size=world.list_size,
         )
+        self.process = process = world.process(self.name)
+        self.disk.run = process.call
         self.node = NodeService(
             config,
             self.spki,
             MemoryNodeStore(self.disk),
-            world.network.host(self.name),
-            world.clock,
+            world.network.host(process),
+            process.clock,
             world.decisions.rng(self.name),
             lambda size: world.decisions.entropy(self.name, size),
             InlineRunner(),
@@ -74,21 +78,29 @@ class SimHost:
         world.trace.event("start", self.name, quiet=False)
         self.node.startService()
 
-    def crash(self) -> None:
-        """Power cut: no goodbye, and what was not synced is lost."""
-        node, self.node = self.node, None
-        self._world.trace.event("crash", self.name, quiet=False)
-        self.disk.crash()
-        self._world.network.crash(self.name)
-        if node is not None:
-            node.halt()
+    def crash(self, silent: bool = False) -> None:
+        """No goodbye, and what was not synced is lost: kill -9, or, *silent*,
+        a power cut of which nobody is told."""
+        process, self.process, self.node = self.process, None, None
+        assert process is not None
+        self._world.trace.event("power cut" if silent else "crash", self.name, quiet=False)
+        process.kill()
+        self.disk.crash(self._world.decisions.number(self.name, "lucky") % 2)
+        self._world.network.crash(process, silent)
 
     def leave(self) -> Deferred[None]:
         """Stop politely."""
-        node, self.node = self.node, None
+        node, process = self.node, self.process
+        self.node = self.process = None
         self._world.trace.event("leave", self.name, quiet=False)
-        assert node is not None
-        return node.stopService()
+        assert node is not None and process is not None
+
+        def gone(result: Any) -> Any:
+            process.kill()
+            self._world.network.crash(process)
+            return result
+
+        return node.stopService().addBoth(gone)
 
 
 class World:
@@ -125,6 +137,10 @@ class World:
         host = self.hosts.setdefault(name, SimHost(self, name))
         host.start(join)
         return host
+
+    def process(self, name: str) -> Process:
+        """A new program on a machine, whose clock is as wrong as clocks are."""
+        return Process(self.clock, name, float(self.decisions.number(name, "clock") % 100_000))
 
     def running(self) -> list[SimHost]:
         """All machines on which a node runs, by name."""
@@ -193,10 +209,12 @@ class World:
         def greet() -> Greeting:
             return Greeting((VERSION,), (SUITE_CLEAR,), spki, "user", 0, 0, "", 0, self.decisions.entropy(name, 32))
 
-        pool = PeerPool(self.network.host(name), self.clock, rng, greet, None, LamportClock())
-        hosts = HostTable(self.clock)
-        lookup = LookupClient(pool, hosts, self.clock, lambda: [f"sim:{peer}" for peer in peers])
-        return Gateway(pool, hosts, lookup, self.clock, rng, patience=30.0)
+        process = self.process(name)
+        clock = process.clock
+        pool = PeerPool(self.network.host(process), clock, rng, greet, None, LamportClock())
+        hosts = HostTable(clock)
+        lookup = LookupClient(pool, hosts, clock, lambda: [f"sim:{peer}" for peer in peers])
+        return Gateway(pool, hosts, lookup, clock, rng, patience=30.0)
 
     def wait(self, deferred: Deferred[Any], timeout: float) -> Any:
         """Let time pass until *deferred* fires; its result.
