@@ -214,9 +214,8 @@ class Backup:
         ready, self._ready, self._ready_bytes = self._ready, [], 0
         if not ready:
             return
-        await self._client.publish([change for change, _ in ready])
-        changes = [(change.version.name.path, now) for change, now in ready]
-        await self._client.database.run(self._client.state.agree, self._folder, changes)
+        agreed = [(self._folder, change.version.name.path, now) for change, now in ready]
+        await self._client.publish([change for change, _ in ready], agreed)
 
     async def _agree(self, path: bytes, now: Agreed | None) -> None:
         await self._client.database.run(self._client.state.agree, self._folder, [(path, now)])

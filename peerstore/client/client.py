@@ -17,7 +17,7 @@ from peerstore.client.download import Downloader, Fetched
 from peerstore.client.lock import HomeLock
 from peerstore.client.publish import Publisher
 from peerstore.client.source import Found
-from peerstore.client.state import ClientState
+from peerstore.client.state import Agreement, ClientState
 from peerstore.client.upload import Uploaded, Uploader
 from peerstore.crypto.secrets import UserSecrets
 from peerstore.errors import Incomplete
@@ -205,10 +205,14 @@ class Client:
         name = NameRecord(folder, path, 0, 0, 0, 0, b"")
         return await self._change(OperationKind.DELETE, name, None, based_on)
 
-    def publish(self, changes: Sequence[Change]) -> Deferred[None]:
+    def publish(self, changes: Sequence[Change], agreed: Sequence[Agreement] = ()) -> Deferred[None]:
         """Make versions certain, then log them; fails with Incomplete, and
-        then the next run sends the rest."""
-        return Deferred.fromCoroutine(self.publisher.publish(changes))
+        then the next run sends the rest.
+
+        :param agreed: what the changes make true of local paths, kept in the
+            same moment in which they become part of our log.
+        """
+        return Deferred.fromCoroutine(self.publisher.publish(changes, agreed))
 
     # -- reading -----------------------------------------------------------------
 

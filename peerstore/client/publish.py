@@ -17,6 +17,7 @@ from peerstore.wire.messages import Status
 
 if TYPE_CHECKING:
     from peerstore.client.client import Change, Client
+    from peerstore.client.state import Agreement
 
 __all__ = ["Publisher"]
 
@@ -35,16 +36,19 @@ class Publisher:
         self._client = client
         self._turn = DeferredLock()
 
-    async def publish(self, changes: Sequence[Change]) -> None:
-        """Make *changes* certain, and log them.
+    async def publish(self, changes: Sequence[Change], agreed: Sequence[Agreement] = ()) -> None:
+        """Make *changes* certain, and log them; see ``Client.publish``.
 
         :raises peerstore.errors.Incomplete: when the ring took only part of
             it; what was logged stays pending and is sent again.
         """
+        agreements = {(folder, path): now for folder, path, now in agreed}
         for batch in _batches(changes):
+            places = [(change.version.name.folder, change.version.name.path) for change in batch]
+            made = [(*place, agreements[place]) for place in places if place in agreements]
             await self._turn.acquire()
             try:
-                await self._publish(batch)
+                await self._publish(batch, made)
             finally:
                 self._turn.release()
 
@@ -60,7 +64,7 @@ class Publisher:
         finally:
             self._turn.release()
 
-    async def _publish(self, batch: Sequence[Change]) -> None:
+    async def _publish(self, batch: Sequence[Change], agreed: Sequence[Agreement]) -> None:
         client = self._client
         heads = [change.head for change in batch]
         if len(heads) > 1:
@@ -69,7 +73,9 @@ class Publisher:
         entry = self._entry(batch)
         item = entry_item(client.log_id, entry)
         last = msgspec.msgpack.encode(heads[-1])
-        await client.database.run(client.state.add_pending, entry.number, item.key.element, item.statement, last)
+        await client.database.run(
+            client.state.add_pending, entry.number, item.key.element, item.statement, last, agreed
+        )
         logged = LoggedEntry(item.key.element, entry)
         client.log.add(logged)
         client.view.add(logged)

@@ -27,7 +27,7 @@ import msgspec
 from peerstore.errors import CorruptData, DiskFull, NewerSchema, ReadOnly, StorageError
 from peerstore.vectors import Vector
 
-__all__ = ["Agreed", "ClientState"]
+__all__ = ["Agreed", "Agreement", "ClientState"]
 
 VERSION = 1
 #: Numbers reserved at a time; those unused at the end of a run are skipped.
@@ -62,6 +62,10 @@ class Agreed(NamedTuple):
     inode: int
     mode: int
     sha256: bytes
+
+
+#: A folder's NAME, a path in it, and what is agreed for it; None: nothing is.
+Agreement = tuple[str, bytes, Agreed | None]
 
 
 class ClientState:
@@ -142,9 +146,19 @@ class ClientState:
         rows = self._all("SELECT number, leaf, statement, head FROM pending ORDER BY number")
         return [(int(number), bytes(leaf), bytes(text), bytes(head)) for number, leaf, text, head in rows]
 
-    def add_pending(self, number: int, leaf: bytes, statement: bytes, head: bytes) -> None:
-        """An entry is about to be sent, with the last head it names."""
-        self._do("INSERT INTO pending VALUES (?, ?, ?, ?)", number, leaf, statement, head)
+    def add_pending(
+        self, number: int, leaf: bytes, statement: bytes, head: bytes, agreed: Iterable[Agreement] = ()
+    ) -> None:
+        """An entry is about to be sent, with the last head it names.
+
+        :param agreed: what it makes true of local paths.  Our view of the log
+            has the entry from here on; were the paths not agreed in the same
+            moment, their next edit would contradict our own.
+        """
+        with self._transaction() as db:
+            db.execute("INSERT INTO pending VALUES (?, ?, ?, ?)", (number, leaf, statement, head))
+            for folder, path, now in agreed:
+                _set_agreed(db, folder, path, now)
 
     def settle(self, number: int) -> None:
         """An entry of ours is certain: it belongs to our copy of the log now."""
@@ -167,11 +181,7 @@ class ClientState:
         """Set what was agreed for paths, or forget it (None), at once."""
         with self._transaction() as db:
             for path, now in changes:
-                if now is None:
-                    db.execute("DELETE FROM agreed WHERE folder = ? AND path = ?", (folder, path))
-                    continue
-                fields = now._replace(vector=msgspec.msgpack.encode(now.vector))  # type: ignore[arg-type]
-                db.execute("INSERT OR REPLACE INTO agreed VALUES (?, ?, ?,?,?,?,?,?,?,?,?)", (folder, path, *fields))
+                _set_agreed(db, folder, path, now)
 
     def known_chunks(self, hashes: Iterable[bytes]) -> set[bytes]:
         """Those of these chunks that we posted before."""
@@ -230,6 +240,14 @@ class ClientState:
                     "Move it away and run this again with --into: this computer is a new device then.",
                 ) from error
             raise StorageError(f"{self._path}: {error}.", "Check the disk, then run this again.") from error
+
+
+def _set_agreed(db: sqlite3.Connection, folder: str, path: bytes, now: Agreed | None) -> None:
+    if now is None:
+        db.execute("DELETE FROM agreed WHERE folder = ? AND path = ?", (folder, path))
+        return
+    fields = now._replace(vector=msgspec.msgpack.encode(now.vector))  # type: ignore[arg-type]
+    db.execute("INSERT OR REPLACE INTO agreed VALUES (?, ?, ?,?,?,?,?,?,?,?,?)", (folder, path, *fields))
 
 
 def _agreed(row: tuple[object, ...]) -> Agreed:
