@@ -9,12 +9,32 @@ number twice, so two different edits never carry the same entry.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
-__all__ = ["EMPTY", "Vector", "advance", "compare", "covers", "join"]
+__all__ = ["EMPTY", "MAX_DEVICES", "Vector", "advance", "compare", "covers", "join", "well_formed"]
 
 Vector = tuple[tuple[bytes, int], ...]
 
 EMPTY: Vector = ()
+#: A vector that names more devices than this is no vector of ours.
+MAX_DEVICES = 1024
+DEVICE_BYTES = 16
+MAX_COUNTER = (1 << 63) - 1
+
+
+def well_formed(vector: Vector) -> bool:
+    """Whether what came from elsewhere is a vector in its only form: 16-byte
+    devices, sorted, each once, with counters from 1 to 2**63 - 1.
+
+    The others here take that for granted: an unsorted twin of a vector would
+    cover it and be covered by it, and yet not be equal.
+    """
+    devices = [device for device, _ in vector]
+    return (
+        len(devices) <= MAX_DEVICES
+        and all(len(device) == DEVICE_BYTES and 0 < counter <= MAX_COUNTER for device, counter in vector)
+        and all(before < after for before, after in pairwise(devices))
+    )
 
 
 def covers(a: Vector, b: Vector) -> bool:

@@ -11,6 +11,7 @@ from peerstore.cli.output import Meter, human, out, print_json, say_note
 from peerstore.client.assemble import OpenClient
 from peerstore.client.backup import Backup, BackupReport
 from peerstore.client.names import name_of
+from peerstore.files.names import check_folder
 
 __all__ = ["backup"]
 
@@ -28,7 +29,7 @@ def backup(
     options: Options, folder: str, name: str | None, exclude: tuple[str, ...], into: bool, peers: tuple[str, ...]
 ) -> None:
     """Store what changed in DIR since the last time."""
-    kept_as = name or name_of(folder)
+    kept_as = check_folder(name or name_of(folder))
     patterns = [os.fsencode(pattern) for pattern in exclude]
 
     async def work(opened: OpenClient) -> int:

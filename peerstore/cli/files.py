@@ -19,6 +19,7 @@ from peerstore.client.client import require_complete
 from peerstore.client.source import show
 from peerstore.errors import UsageError
 from peerstore.files.manifest import NodeKind
+from peerstore.files.names import check_folder
 from peerstore.files.safepath import check_path
 from peerstore.transactions.view import FolderView, PathVersion
 
@@ -135,6 +136,7 @@ def put(options: Options, file: str, name: str, peers: tuple[str, ...]) -> None:
     path = os.fsencode(rest)
     if not folder or not path:
         raise UsageError(f"{name!r} names no file.", "Write it as NAME/path, for example: --as notes/today.txt")
+    check_folder(folder)
     check_path(path)
 
     async def work(opened: OpenClient) -> int:

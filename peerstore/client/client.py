@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from peerstore import ids, vectors
 from peerstore.client.download import Downloader, Fetched
@@ -36,6 +37,8 @@ __all__ = ["Change", "Client", "UserKey", "require_complete"]
 
 #: Entries read from the log at a time.
 PAGE = 256
+
+_logger = Logger()
 
 
 class UserKey(Protocol):
@@ -166,8 +169,7 @@ class Client:
         """Entries that came from the ring, into our copy; how many were new."""
         new = self.log.add_items(items)
         for logged in new:
-            self.view.add(logged)
-            self.lamport.witness(logged.entry.clock)
+            self._see(logged)
         if new:
             leaves = {logged.leaf for logged in new}
             kept = [(item.key.element, item.statement) for item in items if item.key.element in leaves]
@@ -240,14 +242,23 @@ class Client:
         resource = self.resource(name.folder, name.path)
         clock, wall = self.lamport.tick(), self.wall_ns()
         head = head_item(self.owner, resource, vector, clock, self.device, wall, blob)
-        operation = Operation(kind, resource, head.key.element, vector, pack_name(name))
+        operation = Operation(kind, resource, head.key.element, vector, clock, pack_name(name))
         version = PathVersion(resource, head.key.element, vector, name, clock, self.device, wall)
         return Change(head, operation, version)
 
     def _take(self, logged: LoggedEntry) -> None:
         if self.log.add(logged):
-            self.view.add(logged)
-            self.lamport.witness(logged.entry.clock)
+            self._see(logged)
+
+    def _see(self, logged: LoggedEntry) -> None:
+        unread = self.view.unread
+        self.view.add(logged)
+        self.lamport.witness(logged.entry.clock)
+        if self.view.unread > unread:
+            _logger.warn(
+                "an entry of {device} tells of what this version cannot read; that is left out",
+                device=ids.short(logged.entry.device),
+            )
 
 
 def require_complete(complete: bool) -> None:

@@ -9,18 +9,23 @@ SHA-256(00 || u16 type || body), and never depends on the signature, which
 RSA-PSS makes different each time.  ``index``, ``path`` and ``signature``
 prove the leaf's place in a signed batch (tree shape as in RFC 6962); they
 are empty while statements are not signed.
+
+Everything stored is packed in one way only: each number, length and array in
+its shortest form, no field left out.  What decodes but does not encode to the
+same bytes again is refused, so that equal things have equal names everywhere.
 """
 
 from __future__ import annotations
 
 import hashlib
 from enum import IntEnum
+from typing import TypeVar
 
 import msgspec
 
 from peerstore.errors import BadMessage
 
-__all__ = ["Statement", "StatementType", "leaf", "pack_statement", "unpack_statement"]
+__all__ = ["Statement", "StatementType", "decode_exactly", "leaf", "pack_statement", "unpack_statement"]
 
 MAX_BODY = 4 * 1024 * 1024
 
@@ -45,7 +50,23 @@ class Statement(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     signature: bytes = b""
 
 
+_T = TypeVar("_T")
 _decoder = msgspec.msgpack.Decoder(Statement, strict=True)
+
+
+def decode_exactly(decoder: msgspec.msgpack.Decoder[_T], raw: bytes, what: str) -> _T:
+    """The value in *raw*, if it is packed in the one way that we pack it.
+
+    :param what: names the thing in errors, as in "a head".
+    :raises peerstore.errors.BadMessage: when it is anything else.
+    """
+    try:
+        value = decoder.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadMessage(f"{what} cannot be read: {error}.") from error
+    if msgspec.msgpack.encode(value) != raw:
+        raise BadMessage(f"{what} is not packed in its shortest form.")
+    return value
 
 
 def leaf(kind: int, body: bytes) -> bytes:
@@ -63,10 +84,7 @@ def unpack_statement(raw: bytes, expected: int) -> bytes:
 
     :raises peerstore.errors.BadMessage: when it is anything else.
     """
-    try:
-        statement = _decoder.decode(raw)
-    except msgspec.DecodeError as error:
-        raise BadMessage(f"a statement cannot be read: {error}.") from error
+    statement = decode_exactly(_decoder, raw, "a statement")
     if statement.type != expected:
         raise BadMessage(f"a statement of type {statement.type} stands where {int(expected)} belongs.")
     if len(statement.body) > MAX_BODY or statement.index or statement.path or statement.signature:

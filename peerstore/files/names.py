@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 from peerstore.crypto.kdf import hmac_sha256
+from peerstore.errors import UsageError
 
-__all__ = ["folder_id", "resource_id"]
+__all__ = ["check_folder", "folder_id", "resource_id"]
+
+MAX_FOLDER = 255
+
+
+def check_folder(name: str) -> str:
+    """A folder's NAME, if it can be one: text, without the slash that ends it
+    in NAME/path, not empty and at most 255 bytes.
+
+    :raises peerstore.errors.UsageError: when it cannot.
+    """
+    try:
+        raw = name.encode()
+    except UnicodeEncodeError as error:
+        shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise UsageError(f"The name {shown} is no text.", "Give it another with --as NAME.") from error
+    if not raw or b"/" in raw or b"\0" in raw or len(raw) > MAX_FOLDER:
+        raise UsageError(
+            f"{name!r} cannot be a folder's name.",
+            f"Give it one with --as NAME, without a slash and of at most {MAX_FOLDER} bytes.",
+        )
+    return name
 
 
 def folder_id(name_secret: bytes, name: str) -> bytes:
     """The 16-byte id of the folder that its owner calls *name*."""
-    return hmac_sha256(name_secret, b"folder" + name.encode("utf-8", "surrogateescape"))[:16]
+    return hmac_sha256(name_secret, b"folder" + name.encode())[:16]
 
 
 def resource_id(name_secret: bytes, folder: bytes, path: bytes) -> bytes:

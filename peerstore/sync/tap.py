@@ -15,6 +15,7 @@ from twisted.python import usage
 from peerstore.client.assemble import OpenClient, open_client
 from peerstore.client.names import name_of
 from peerstore.errors import PeerStoreError, UsageError
+from peerstore.files.names import check_folder
 from peerstore.net.network import parse_client_address
 from peerstore.sync.service import SyncService
 from peerstore.sync.tree import LocalTree
@@ -74,7 +75,10 @@ class Options(usage.Options):
         own = base / f"sync-{hashlib.sha256(os.fsencode(self['folder'])).hexdigest()[:12]}"
         self["home"] = Path(self["home"] or own).expanduser().absolute()
         self["key"] = Path(self["key"] or base / "key.pem").expanduser().absolute()
-        self["as"] = self["as"] or name_of(self["folder"])
+        try:
+            self["as"] = check_folder(self["as"] or name_of(self["folder"]))
+        except UsageError as error:
+            raise usage.UsageError(f"--as: {error}") from error
 
 
 def makeService(options: Options) -> IService:

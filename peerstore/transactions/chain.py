@@ -7,10 +7,10 @@ as proof and as content.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from peerstore.errors import BadMessage
 from peerstore.items import Item
 from peerstore.transactions.entry import NO_ENTRY, Entry, entry_of
 
@@ -47,6 +47,8 @@ class Log:
     def __init__(self, entries: Iterable[LoggedEntry] = ()) -> None:
         self._entries: dict[bytes, LoggedEntry] = {}
         self._chains: dict[bytes, dict[int, list[bytes]]] = {}
+        #: device -> the number up to which its chain has no gap.
+        self._ends: dict[bytes, int] = {}
         for logged in entries:
             self.add(logged)
 
@@ -61,32 +63,32 @@ class Log:
         if logged.leaf in self._entries:
             return False
         self._entries[logged.leaf] = logged
-        numbers = self._chains.setdefault(logged.entry.device, {})
-        numbers.setdefault(logged.entry.number, []).append(logged.leaf)
-        numbers[logged.entry.number].sort()
+        device = logged.entry.device
+        numbers = self._chains.setdefault(device, {})
+        insort(numbers.setdefault(logged.entry.number, []), logged.leaf)
+        end = self._ends.get(device, 0)
+        while end + 1 in numbers:
+            end += 1
+        self._ends[device] = end
         return True
 
     def add_items(self, items: Iterable[Item]) -> list[LoggedEntry]:
         """Check and take in entries as they are stored; those that were new.
 
-        :raises peerstore.errors.BadMessage: for one that does not fit.
+        :raises peerstore.errors.BadMessage: for one that does not fit, and
+            then none of them was taken in.
         """
-        new = []
-        for item in items:
-            logged = LoggedEntry(item.key.element, entry_of(item))
-            if self.add(logged):
-                new.append(logged)
-        return new
+        checked = [LoggedEntry(item.key.element, entry_of(item)) for item in items]
+        return [logged for logged in checked if self.add(logged)]
 
     def heads(self) -> Mapping[bytes, int]:
         """{device: the number up to which its chain has no gap}."""
-        return {device: self._whole(numbers) for device, numbers in sorted(self._chains.items())}
+        return {device: self._ends[device] for device in sorted(self._ends)}
 
     def head_leaf(self, device: bytes) -> bytes:
         """The leaf that the device's next entry must name as its previous."""
-        numbers = self._chains.get(device, {})
-        last = self._whole(numbers)
-        return numbers[last][0] if last else NO_ENTRY
+        last = self._ends.get(device, 0)
+        return self._chains[device][last][0] if last else NO_ENTRY
 
     def forks(self) -> list[Fork]:
         """Every number at which a device has more than one entry."""
@@ -97,22 +99,6 @@ class Log:
             if len(leaves) > 1
         ]
 
-    def check_links(self, logged: LoggedEntry) -> None:
-        """Refuse an entry whose predecessor is here and is another.
-
-        :raises peerstore.errors.BadMessage: when the chain does not hold.
-        """
-        before = self._chains.get(logged.entry.device, {}).get(logged.entry.number - 1)
-        if before and logged.entry.previous not in before:
-            raise BadMessage("a log entry names another entry as the one before it.")
-
     def ordered(self) -> list[LoggedEntry]:
         """All entries in the total order, the same everywhere."""
         return sorted(self._entries.values(), key=order)
-
-    @staticmethod
-    def _whole(numbers: Mapping[int, list[bytes]]) -> int:
-        last = 0
-        while last + 1 in numbers:
-            last += 1
-        return last

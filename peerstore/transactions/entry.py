@@ -13,11 +13,12 @@ from enum import IntEnum
 import msgspec
 
 from peerstore import vectors
-from peerstore.crypto.statements import StatementType, leaf, pack_statement, unpack_statement
+from peerstore.crypto.statements import StatementType, decode_exactly, leaf, pack_statement, unpack_statement
 from peerstore.errors import BadMessage
 from peerstore.items import Item, ItemKey, Kind
 
 __all__ = [
+    "CONTENT",
     "Entry",
     "MAX_OPERATIONS",
     "NO_ENTRY",
@@ -37,6 +38,9 @@ NO_ENTRY = bytes(32)
 MAX_OPERATIONS = 256
 MAX_STATEMENT = 3 * 1024 * 1024
 MAX_SEEN = 1024
+#: A packed and sealed name: a path of 4 KiB, the folder's name, and room.
+MAX_SEALED = 16 * 1024
+_LIMIT = 1 << 63
 
 
 class OperationKind(IntEnum):
@@ -49,6 +53,10 @@ class OperationKind(IntEnum):
     SETTING = 5
     CHECKPOINT = 6
     RETIRE_DEVICE = 7
+
+
+#: The kinds that tell of a version of a path.
+CONTENT = frozenset({OperationKind.UPDATE, OperationKind.DELETE, OperationKind.MOVE})
 
 
 class NameRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -68,12 +76,18 @@ class NameRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
 
 
 class Operation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """One change: 20-byte resource, 32-byte version, its vector, its name."""
+    """One change: 20-byte resource, 32-byte version, the vector and Lamport
+    clock of its head, its name.
+
+    The clock is the head's, not the entry's: who reads heads and who reads the
+    log must agree on which of several versions has the name.
+    """
 
     kind: OperationKind
     resource: bytes
     version: bytes
     vector: vectors.Vector
+    clock: int
     sealed: bytes
 
 
@@ -116,7 +130,7 @@ def decode_entry(statement: bytes) -> Entry:
 
     :raises peerstore.errors.BadMessage: when it is none.
     """
-    return _read(unpack_statement(statement, StatementType.LOG_ENTRY))
+    return _read(_body(statement))
 
 
 def entry_of(item: Item) -> Entry:
@@ -124,11 +138,12 @@ def entry_of(item: Item) -> Entry:
 
     :raises peerstore.errors.BadMessage: saying what does not fit.
     """
-    if len(item.statement) > MAX_STATEMENT or item.data:
-        raise BadMessage("a log entry is larger than an entry can be.")
-    body = unpack_statement(item.statement, StatementType.LOG_ENTRY)
+    if item.data:
+        raise BadMessage("a log entry has content beside it.")
+    body = _body(item.statement)
     entry = _read(body)
-    if entry.owner != item.key.owner or leaf(StatementType.LOG_ENTRY, body) != item.key.element:
+    key = item.key
+    if key.kind is not Kind.LOG or entry.owner != key.owner or leaf(StatementType.LOG_ENTRY, body) != key.element:
         raise BadMessage("a log entry is stored under another's name.")
     return entry
 
@@ -143,28 +158,53 @@ def unpack_name(sealed: bytes) -> NameRecord:
 
     :raises peerstore.errors.BadMessage: when it is none.
     """
-    try:
-        return _names.decode(sealed)
-    except msgspec.DecodeError as error:
-        raise BadMessage(f"a name in the log cannot be read: {error}.") from error
+    name = decode_exactly(_names, sealed, "a name in the log")
+    sound = (
+        0 <= name.kind <= 3
+        and 0 <= name.size < _LIMIT
+        and -_LIMIT <= name.mtime_ns < _LIMIT
+        and 0 <= name.mode <= 0o7777
+        and len(name.sha256) in (0, 32)
+    )
+    if not sound:
+        raise BadMessage("a name in the log has fields out of range.")
+    return name
+
+
+def _body(statement: bytes) -> bytes:
+    if len(statement) > MAX_STATEMENT:
+        raise BadMessage("a log entry is larger than an entry can be.")
+    return unpack_statement(statement, StatementType.LOG_ENTRY)
 
 
 def _read(body: bytes) -> Entry:
-    try:
-        entry = _entries.decode(body)
-    except msgspec.DecodeError as error:
-        raise BadMessage(f"a log entry cannot be read: {error}.") from error
+    entry = decode_exactly(_entries, body, "a log entry")
+    others = [seen.device for seen in entry.seen]
     sound = (
         len(entry.owner) == 20
         and len(entry.device) == 16
         and len(entry.previous) == 32
-        and 0 < entry.number < 1 << 63
-        and 0 <= entry.clock < 1 << 63
+        and 0 < entry.number < _LIMIT
+        and 0 <= entry.clock < _LIMIT
+        and 0 <= entry.wall_ns < _LIMIT
         and (entry.number == 1) == (entry.previous == NO_ENTRY)
         and len(entry.seen) <= MAX_SEEN
+        and all(len(seen.device) == 16 and len(seen.leaf) == 32 and 0 < seen.number < _LIMIT for seen in entry.seen)
+        and others == sorted(set(others))
         and len(entry.operations) <= MAX_OPERATIONS
-        and all(len(op.resource) == 20 and len(op.version) == 32 for op in entry.operations)
+        and all(_sound(operation) for operation in entry.operations)
     )
     if not sound:
         raise BadMessage("a log entry has fields out of range.")
     return entry
+
+
+def _sound(operation: Operation) -> bool:
+    return (
+        len(operation.resource) == 20
+        and len(operation.version) == 32
+        and vectors.well_formed(operation.vector)
+        and (bool(operation.vector) or operation.kind not in CONTENT)
+        and 0 <= operation.clock < _LIMIT
+        and len(operation.sealed) <= MAX_SEALED
+    )

@@ -14,13 +14,17 @@ from typing import NamedTuple
 from peerstore import vectors
 from peerstore.errors import BadMessage
 from peerstore.transactions.chain import LoggedEntry, order
-from peerstore.transactions.entry import NameRecord, OperationKind, unpack_name
+from peerstore.transactions.entry import CONTENT, Entry, NameRecord, Operation, OperationKind, pack_name, unpack_name
 
 __all__ = ["FolderView", "PathVersion"]
 
 
 class PathVersion(NamedTuple):
-    """One version of one path, as its owner's log tells it."""
+    """One version of one path, as its owner's log tells it.
+
+    *clock* is the Lamport clock of the version's head; *wall_ns* is when the
+    log was told of it.
+    """
 
     resource: bytes
     version: bytes
@@ -38,7 +42,7 @@ class PathVersion(NamedTuple):
     @property
     def precedence(self) -> tuple[bool, int, bytes, bytes]:
         """What decides who has the name: file before tombstone, then the
-        highest (clock, device, id)."""
+        highest (clock, device, id).  ``files.head`` decides alike."""
         return (not self.deleted, self.clock, self.device, self.version)
 
 
@@ -53,8 +57,15 @@ class FolderView:
         self._until = until_ns
         self._folders: dict[str, dict[bytes, list[PathVersion]]] = {}
         self._last: dict[str, tuple[tuple[int, bytes, int, bytes], bytes]] = {}
+        self._unread: set[tuple[bytes, int]] = set()
         for logged in entries:
             self.add(logged)
+
+    @property
+    def unread(self) -> int:
+        """How many operations could not be read: they are left out, and the
+        rest stands.  A newer program's, or damaged."""
+        return len(self._unread)
 
     def add(self, logged: LoggedEntry) -> list[PathVersion]:
         """Take one more entry in; the versions it told of."""
@@ -62,26 +73,20 @@ class FolderView:
         if self._until is not None and entry.wall_ns > self._until:
             return []
         told = []
-        for operation in entry.operations:
-            if operation.kind not in (OperationKind.UPDATE, OperationKind.DELETE, OperationKind.MOVE):
+        for index, operation in enumerate(entry.operations):
+            if operation.kind not in CONTENT:
                 continue
-            name = unpack_name(operation.sealed)
-            if (name.kind == 0) != (operation.kind == OperationKind.DELETE):
-                raise BadMessage("an operation in the log contradicts its name.")
-            version = PathVersion(
-                operation.resource,
-                operation.version,
-                operation.vector,
-                name,
-                entry.clock,
-                entry.device,
-                entry.wall_ns,
-            )
+            try:
+                version = _version(entry, operation)
+            except BadMessage:
+                # One that says nothing must not hide all the others.
+                self._unread.add((logged.leaf, index))
+                continue
             self._place(version)
             told.append(version)
-            place = order(logged)
-            if name.folder not in self._last or self._last[name.folder][0] < place:
-                self._last[name.folder] = (place, entry.device)
+            place, folder = order(logged), version.name.folder
+            if folder not in self._last or self._last[folder][0] < place:
+                self._last[folder] = (place, entry.device)
         return told
 
     def folders(self) -> list[str]:
@@ -96,7 +101,14 @@ class FolderView:
     def versions(self, folder: str, path: bytes) -> list[PathVersion]:
         """What no other replaces at a path, tombstones included; the first
         has the name."""
-        return sorted(self._folders.get(folder, {}).get(path, []), key=lambda v: v.precedence, reverse=True)
+        told = self._folders.get(folder, {}).get(path, [])
+        if len(told) > 1:
+            # One that was told of twice counts once, as it was told first.
+            once: dict[bytes, PathVersion] = {}
+            for version in sorted(told, key=_telling):
+                once.setdefault(version.version, version)
+            told = list(once.values())
+        return sorted(told, key=lambda version: version.precedence, reverse=True)
 
     def current(self, folder: str, path: bytes) -> PathVersion | None:
         """The version that has the name, or None where nothing stands."""
@@ -117,11 +129,36 @@ class FolderView:
         standing = self._folders.setdefault(new.name.folder, {}).setdefault(new.name.path, [])
         kept = []
         for old in standing:
-            if old.version == new.version:
-                return
-            if old.vector != new.vector and vectors.covers(old.vector, new.vector):
+            if old == new or (old.vector != new.vector and vectors.covers(old.vector, new.vector)):
                 return
             if old.vector == new.vector or not vectors.covers(new.vector, old.vector):
                 kept.append(old)
         kept.append(new)
         standing[:] = kept
+
+
+def _version(entry: Entry, operation: Operation) -> PathVersion:
+    name = unpack_name(operation.sealed)
+    if (name.kind == 0) != (operation.kind == OperationKind.DELETE):
+        raise BadMessage("an operation in the log contradicts its name.")
+    return PathVersion(
+        operation.resource,
+        operation.version,
+        operation.vector,
+        name,
+        operation.clock,
+        entry.device,
+        entry.wall_ns,
+    )
+
+
+def _telling(version: PathVersion) -> tuple[int, bytes, int, vectors.Vector, bytes, bytes]:
+    """Sorts what several entries told of one version."""
+    return (
+        version.wall_ns,
+        version.device,
+        version.clock,
+        version.vector,
+        version.resource,
+        pack_name(version.name),
+    )
