@@ -6,7 +6,8 @@
 
 Twisted's ``Int32StringReceiver`` copies what it has for every chunk that
 arrives, which is quadratic in the size of a frame; here every byte is copied
-at most once, whatever the chunking.
+into a buffer and out of it, whatever the chunking, and the buffer grows with
+what arrives: a length that is only announced costs no memory.
 """
 
 from __future__ import annotations
@@ -47,19 +48,20 @@ class FrameDecoder:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._header = bytearray()
-        self._payload: bytearray | None = None
-        self._filled = 0
+        self._payload = bytearray()
+        self._missing = 0
 
     @property
     def buffered(self) -> int:
         """Bytes of an unfinished frame that are held now."""
-        return len(self._header) + self._filled
+        return len(self._header) + len(self._payload)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield each payload that *data* completes.
 
         The iterator must be used up before the next call.  Payloads are
-        ``bytes``; one that arrives within one chunk is copied once.
+        ``bytes``; one that arrives within one chunk is copied once, any other
+        twice.
 
         :raises peerstore.errors.FrameTooLarge: the stream is lost, since
             where its next frame starts can no longer be known.
@@ -68,7 +70,7 @@ class FrameDecoder:
         position = 0
         end = len(data)
         while position < end:
-            if self._payload is None:
+            if not self._missing:
                 take = min(_LENGTH.size - len(self._header), end - position)
                 self._header += view[position : position + take]
                 position += take
@@ -81,16 +83,14 @@ class FrameDecoder:
                     position += length
                     yield payload
                     continue
-                self._payload = bytearray(length)
-                self._filled = 0
-            take = min(len(self._payload) - self._filled, end - position)
-            self._payload[self._filled : self._filled + take] = view[position : position + take]
-            self._filled += take
+                self._missing = length
+            take = min(self._missing, end - position)
+            self._payload += view[position : position + take]
+            self._missing -= take
             position += take
-            if self._filled == len(self._payload):
+            if not self._missing:
                 payload = bytes(self._payload)
-                self._payload = None
-                self._filled = 0
+                self._payload = bytearray()
                 self._header.clear()
                 yield payload
 
