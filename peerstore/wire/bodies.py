@@ -1,7 +1,8 @@
 """The bodies of all requests and responses.
 
-Every body is a msgpack array of its fields in order.  Lengths of ids are
-checked by the handlers (``node.handlers``), sizes by the frame limit.
+Every body is a msgpack array of its fields in order.  Numbers out of range
+are no bodies; lengths of ids are checked by the handlers (``node.handlers``),
+sizes by the frame limit.
 
 Shapes used throughout: ``fp`` is a host's 32-byte fingerprint; a ring id and
 an owner have 20 bytes; an element 32; addresses are Twisted endpoint strings
@@ -9,6 +10,8 @@ an owner have 20 bytes; an element 32; addresses are Twisted endpoint strings
 """
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import msgspec
 
@@ -55,6 +58,16 @@ __all__ = [
 ]
 
 
+#: The largest number on the wire: unsigned and of 63 bits, so that no peer can
+#: make an integer that another peer's database cannot hold.
+MAX_NUMBER = (1 << 63) - 1
+#: The longest that a peer may ask another to wait (s).
+MAX_RETRY = 3600.0
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=MAX_RETRY)]
+
+
 class Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The common shape of all bodies: immutable, an array, nothing extra."""
 
@@ -64,7 +77,7 @@ class Refusal(Body, frozen=True):
 
     what: str
     next_step: str
-    retry_after: float
+    retry_after: Seconds
 
 
 class Done(Body, frozen=True):
@@ -82,8 +95,8 @@ class PositionRef(Body, frozen=True):
     """
 
     fp: bytes
-    index: int
-    incarnation: int
+    index: Number
+    incarnation: Number
     address: str
 
 
@@ -93,9 +106,9 @@ class HostRecord(Body, frozen=True):
 
     spki: bytes
     addresses: tuple[str, ...]
-    incarnation: int
-    copies: int
-    virtual_nodes: int
+    incarnation: Number
+    copies: Number
+    virtual_nodes: Number
     signature: bytes = b""
 
 
@@ -106,21 +119,21 @@ class Ping(Body, frozen=True):
 class Pong(Body, frozen=True):
     """Alive, in this incarnation; *status* is the host's ring status."""
 
-    incarnation: int
+    incarnation: Number
     status: str
 
 
 class GetNeighbours(Body, frozen=True):
     """The list and predecessor of the host's position *index*."""
 
-    index: int
+    index: Number
 
 
 class Neighbours(Body, frozen=True):
     """A position's ring state.  *epoch* grows with each change of it."""
 
     position: PositionRef
-    epoch: int
+    epoch: Number
     predecessor: PositionRef | None
     successors: tuple[PositionRef, ...]
 
@@ -132,7 +145,7 @@ class FindSuccessor(Body, frozen=True):
     """
 
     key: bytes
-    index: int
+    index: Annotated[int, msgspec.Meta(ge=-1, le=MAX_NUMBER)]
 
 
 class Found(Body, frozen=True):
@@ -145,7 +158,7 @@ class Found(Body, frozen=True):
     """
 
     position: PositionRef
-    epoch: int
+    epoch: Number
     predecessor: PositionRef | None
     owns: bool
     final: bool
@@ -157,7 +170,7 @@ class Notify(Body, frozen=True):
     """I may be the predecessor (or, with *list_changed*, an interested
     neighbour) of your position *index*.  A hint; the receiver verifies."""
 
-    index: int
+    index: Number
     candidate: PositionRef
     list_changed: bool
 
@@ -165,7 +178,7 @@ class Notify(Body, frozen=True):
 class Leaving(Body, frozen=True):
     """The sender's host goes away; *retired* says that it is for good."""
 
-    incarnation: int
+    incarnation: Number
     retired: bool
 
 
@@ -192,10 +205,10 @@ class ItemOutcome(Body, frozen=True):
     how many holders make it certain.
     """
 
-    status: int
+    status: Number
     holders: tuple[bytes, ...]
     voters: tuple[bytes, ...]
-    needed: int
+    needed: Number
 
 
 class Posted(Body, frozen=True):
@@ -216,7 +229,7 @@ class HaveChunks(Body, frozen=True):
 
     owner: bytes
     hashes: tuple[bytes, ...]
-    touch: int
+    touch: Number
 
 
 class Had(Body, frozen=True):
@@ -263,9 +276,9 @@ class GetUsage(Body, frozen=True):
 class Usage(Body, frozen=True):
     """Bytes and items of one owner here; *quota* is 0 where there is none."""
 
-    bytes_used: int
-    items: int
-    quota: int
+    bytes_used: Number
+    items: Number
+    quota: Number
 
 
 # -- log ----------------------------------------------------------------------
@@ -275,7 +288,7 @@ class DeviceHead(Body, frozen=True):
     """The last number of one device's chain (16-byte device)."""
 
     device: bytes
-    number: int
+    number: Number
 
 
 class Append(Body, frozen=True):
@@ -290,7 +303,7 @@ class ReadSince(Body, frozen=True):
     ring_id: bytes
     owner: bytes
     seen: tuple[DeviceHead, ...]
-    limit: int
+    limit: Number
 
 
 class Watch(Body, frozen=True):
@@ -300,8 +313,8 @@ class Watch(Body, frozen=True):
     ring_id: bytes
     owner: bytes
     seen: tuple[DeviceHead, ...]
-    limit: int
-    wait: int
+    limit: Number
+    wait: Number
 
 
 class LogPage(Body, frozen=True):
@@ -327,7 +340,7 @@ class GetRangeDigest(Body, frozen=True):
 class RangeDigest(Body, frozen=True):
     """*count* keys, and SHA-256 over them, sorted."""
 
-    count: int
+    count: Number
     digest: bytes
 
 
@@ -338,7 +351,7 @@ class ListRange(Body, frozen=True):
     through: bytes
     kinds: tuple[Kind, ...]
     cursor: ItemKey | None
-    limit: int
+    limit: Number
 
 
 class KeyPage(Body, frozen=True):
@@ -363,4 +376,4 @@ class Push(Body, frozen=True):
 class Pushed(Body, frozen=True):
     """One ``Status`` per pushed item, in order."""
 
-    statuses: tuple[int, ...]
+    statuses: tuple[Number, ...]

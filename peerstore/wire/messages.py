@@ -131,9 +131,10 @@ _encoder = msgspec.msgpack.Encoder()
 _message_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Request | Response | Cancel, strict=True)
 _body_decoders: dict[type[msgspec.Struct], msgspec.msgpack.Decoder[Any]] = {}
 
-#: Ids and clocks are unsigned and fit 63 bits, so that no peer can make an
-#: integer that another peer's database cannot hold.
-MAX_NUMBER = (1 << 63) - 1
+#: What msgspec raises for bytes that are not what they should be.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+#: How much of a peer's text is shown.
+_WORDS = 500
 
 
 def encode_message(message: Message) -> bytes:
@@ -149,17 +150,17 @@ def decode_message(payload: bytes | memoryview) -> Message:
     """
     try:
         message = _message_decoder.decode(payload)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise errors.BadMessage(f"a frame is no message: {error}.") from error
-    if not 0 <= message.id <= MAX_NUMBER:
+    if not 0 <= message.id <= bodies.MAX_NUMBER:
         raise errors.BadMessage("a message id is out of range.")
     if isinstance(message, Request):
         if len(message.sender) != 20 or len(message.method) > 64:
             raise errors.BadMessage("a request's sender or method is malformed.")
-        if not (0 <= message.clock <= MAX_NUMBER and 0 <= message.deadline <= MAX_NUMBER):
+        if not (0 <= message.clock <= bodies.MAX_NUMBER and 0 <= message.deadline <= bodies.MAX_NUMBER):
             raise errors.BadMessage("a request's clock or deadline is out of range.")
     elif isinstance(message, Response) and not (
-        0 <= message.clock <= MAX_NUMBER and message.status in Status._value2member_map_
+        0 <= message.clock <= bodies.MAX_NUMBER and message.status in Status._value2member_map_
     ):
         raise errors.BadMessage("a response's clock or status is out of range.")
     return message
@@ -182,7 +183,7 @@ def decode_body(raw: bytes | memoryview, kind: type[_S]) -> _S:
         decoder = _body_decoders[kind] = msgspec.msgpack.Decoder(kind, strict=True)
     try:
         body: _S = decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise errors.BadMessage(f"a body is no {kind.__name__}: {error}.") from error
     return body
 
@@ -194,8 +195,6 @@ _STATUS_OF: tuple[tuple[type[errors.PeerStoreError], Status], ...] = (
     (errors.NotFound, Status.NOT_FOUND),
     (errors.FrameTooLarge, Status.TOO_LARGE),
     (errors.BadMessage, Status.BAD_REQUEST),
-    (errors.UsageError, Status.BAD_REQUEST),
-    (errors.StorageError, Status.UNAVAILABLE),
     (errors.Incomplete, Status.UNAVAILABLE),
     (errors.LookupFailed, Status.UNAVAILABLE),
     (errors.PeerError, Status.UNAVAILABLE),
@@ -205,13 +204,17 @@ _STATUS_OF: tuple[tuple[type[errors.PeerStoreError], Status], ...] = (
 def status_for(error: BaseException) -> tuple[Status, bodies.Refusal]:
     """What a peer is told of a handler's error.
 
-    Errors of our own tree are told in their own words; anything else is
-    INTERNAL, and its text stays on this machine.
+    Errors about the request or the ring are told in their own words.  Of a
+    disk's error only the kind is told, since its words name folders of this
+    machine; everything else is INTERNAL, and its text stays here.
     """
+    retry = _bounded(error.retry_after) if isinstance(error, errors.Busy) else 0.0
+    if isinstance(error, errors.RemoteError) and error.status in Status._value2member_map_ and error.status:
+        return Status(error.status), bodies.Refusal(error.what, error.next_step, retry)
+    if isinstance(error, errors.StorageError):
+        what = "The peer's disk is full." if isinstance(error, errors.DiskFull) else "The peer's disk failed."
+        return Status.UNAVAILABLE, bodies.Refusal(what, "Another node may have room, or a copy.", 0.0)
     if isinstance(error, errors.PeerStoreError):
-        retry = error.retry_after if isinstance(error, errors.Busy) else 0.0
-        if isinstance(error, errors.RemoteError) and error.status in Status._value2member_map_ and error.status:
-            return Status(error.status), bodies.Refusal(error.what, error.next_step, retry)
         for kind, status in _STATUS_OF:
             if isinstance(error, kind):
                 return status, bodies.Refusal(error.what, error.next_step, retry)
@@ -219,8 +222,11 @@ def status_for(error: BaseException) -> tuple[Status, bodies.Refusal]:
 
 
 def error_for(status: int, refusal: bodies.Refusal) -> errors.PeerStoreError:
-    """The error that a response other than OK becomes where it was asked."""
-    what, step = refusal.what, refusal.next_step
+    """The error that a response other than OK becomes where it was asked.
+
+    A peer's words end up on somebody's terminal: only what prints is kept.
+    """
+    what, step = _printable(refusal.what), _printable(refusal.next_step)
     if status == Status.BUSY:
         return errors.Busy(what, step, status=status, retry_after=refusal.retry_after)
     if status == Status.NOT_READY:
@@ -228,3 +234,14 @@ def error_for(status: int, refusal: bodies.Refusal) -> errors.PeerStoreError:
     if status == Status.REJECTED:
         return errors.DataRefused(what, step, status=status)
     return errors.RemoteError(what, step, status=status)
+
+
+def _bounded(seconds: float) -> float:
+    """A retry time that a refusal can carry; 1 s for what is no time."""
+    if seconds != seconds:
+        return 1.0
+    return min(max(0.0, seconds), bodies.MAX_RETRY)
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else " " for sign in text[:_WORDS])
