@@ -27,7 +27,8 @@ class Greeting(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     """Who speaks, and what ring they are of.
 
     *spki* is DER; *copies* and *virtual_nodes* are 0 from users; *address*
-    is where the sender can be dialled (empty: nowhere); *nonce* has 32 bytes.
+    is where the sender can be dialled (empty: nowhere, as from users);
+    *nonce* has 32 bytes.
     """
 
     versions: tuple[int, ...]
@@ -74,7 +75,7 @@ def decode_greeting(payload: bytes) -> Greeting:
     """
     try:
         greeting = _decoder.decode(payload)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"the peer's greeting is none: {error}.") from error
     if VERSION not in greeting.versions or SUITE_CLEAR not in greeting.suites:
         raise BadMessage("the peer speaks no version of the protocol that we do.", "Update the older of the two.")
@@ -86,6 +87,8 @@ def decode_greeting(payload: bytes) -> Greeting:
         and 0 <= greeting.virtual_nodes <= 64
         and 0 <= greeting.incarnation < 1 << 63
         and len(greeting.address) <= 255
+        and greeting.address.isprintable()
+        and (greeting.role == "node" or (greeting.copies, greeting.virtual_nodes, greeting.address) == (0, 0, ""))
     )
     if not sound:
         raise BadMessage("the peer's greeting has fields out of range.")

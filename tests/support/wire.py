@@ -21,6 +21,7 @@ from peerstore.wire.messages import Cancel, Message, Request, Response, encode_m
 from peerstore.wire.session import SUITE_CLEAR, VERSION, Greeting
 
 __all__ = [
+    "GREETINGS",
     "MESSAGES",
     "NUMBERS",
     "PROPERTY",
@@ -103,6 +104,13 @@ MESSAGES: dict[str, Message] = {
     "response": Response(1, 0, 70001, b"\x92\x03\xa6member"),
     "refusal": Response(200, 5, 0, b"\x93\xa5Busy.\xa0\xcb\x3f\xe0\0\0\0\0\0\0"),
     "cancel": Cancel((1 << 63) - 1),
+}
+
+
+#: A node's and a user's greeting.
+GREETINGS: dict[str, Greeting] = {
+    "node": Greeting((1, 2), (0, 1), b"\x30" * 70, "node", 3, 8, "tcp:127.0.0.1:3001", 70000, bytes(range(32))),
+    "user": Greeting((1,), (0,), b"\x30" * 270, "user", 0, 0, "", 0, bytes(range(32, 64))),
 }
 
 

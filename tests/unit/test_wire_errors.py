@@ -48,7 +48,14 @@ class StatusTests(SynchronousTestCase):
                 "ReadOnly",
                 "StorageError",
             },
-            Status.INTERNAL: {"Conflict", "KeyFileError", "PeerStoreError", "RemoteError", "RingMismatch", "UsageError"},
+            Status.INTERNAL: {
+                "Conflict",
+                "KeyFileError",
+                "PeerStoreError",
+                "RemoteError",
+                "RingMismatch",
+                "UsageError",
+            },
         }
         found: dict[Status, set[str]] = {}
         for kind in tree():

@@ -202,7 +202,18 @@ class BodyTests(SynchronousTestCase):
 
     def test_wrong_types(self) -> None:
         """No field of any body takes what is of another type."""
-        values: tuple[Any, ...] = (None, True, 1, 1.5, "AAAA", b"AAAA", [1.5], [[]], {"a": 1}, msgspec.msgpack.Ext(1, b""))
+        values: tuple[Any, ...] = (
+            None,
+            True,
+            1,
+            1.5,
+            "AAAA",
+            b"AAAA",
+            [1.5],
+            [[]],
+            {"a": 1},
+            msgspec.msgpack.Ext(1, b""),
+        )
         for body in SAMPLES.values():
             fields = msgspec.msgpack.decode(encode_body(body))
             for place, field in enumerate(fields):
