@@ -12,9 +12,9 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
 from peerstore.client.budget import ByteBudget
-from peerstore.client.source import Found, look, show
+from peerstore.client.source import Found, folder_of, look, open_file, show
 from peerstore.client.state import ClientState
-from peerstore.errors import Incomplete, PeerStoreError, StorageError
+from peerstore.errors import Incomplete, StorageError
 from peerstore.files.chunk import SealedChunk, chunk_item, seal_chunk
 from peerstore.files.chunker import Chunker
 from peerstore.files.manifest import INLINE, ChunkRef, Manifest, NodeKind, encode_manifest
@@ -98,17 +98,16 @@ class Uploader:
             manifest = Manifest(NodeKind.FOLDER, 0, found.mtime_ns, found.mode, b"", b"", ())
             return await self._finish(manifest, 0, found)
         if found.kind == NodeKind.SYMLINK:
-            text = await self._runner.run(_read_link, os.path.join(root, found.path))
+            text = await self._runner.run(_read_link, root, found.path)
             digest = hashlib.sha256(text).digest()
             manifest = Manifest(NodeKind.SYMLINK, len(text), found.mtime_ns, found.mode, digest, text, ())
             return await self._finish(manifest, 0, found)
-        place = os.path.join(root, found.path) if found.path else root
         counted = 0
         for _attempt in range(ATTEMPTS):
             before: Found | None = await self._runner.run(look, root, found.path)
             if before is None or before.kind != NodeKind.FILE:
                 raise ChangedWhileRead(f"{show(found.path)} went away while it was read.")
-            stream: IO[bytes] = await self._runner.run(_open_file, place)
+            stream: IO[bytes] = await self._runner.run(_open_file, root, found.path)
             try:
                 counted = 0
 
@@ -234,16 +233,16 @@ def _read_fully(stream: Any, size: int) -> bytes:
     return bytes(pieces)
 
 
-def _open_file(place: bytes) -> IO[bytes]:
+def _open_file(root: bytes, path: bytes) -> IO[bytes]:
     try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return os.fdopen(open_file(root, path), "rb", buffering=0)
     except OSError as error:
-        raise PeerStoreError(f"{show(place)}: not read ({error.strerror}).", "Check its permissions.") from error
-    return os.fdopen(descriptor, "rb", buffering=0)
+        raise StorageError(f"{show(path)}: not read ({error.strerror}).", "Check its permissions.") from error
 
 
-def _read_link(place: bytes) -> bytes:
+def _read_link(root: bytes, path: bytes) -> bytes:
     try:
-        return os.readlink(place)
+        with folder_of(root, path) as (folder, last):
+            return os.readlink(last, dir_fd=folder)
     except OSError as error:
-        raise PeerStoreError(f"{show(place)}: not read ({error.strerror}).") from error
+        raise StorageError(f"{show(path)}: not read ({error.strerror}).") from error
