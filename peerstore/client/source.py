@@ -127,18 +127,11 @@ def look_closely(root: bytes, path: bytes) -> Found | None:
     return found
 
 
-def walk(
-    root: bytes,
-    patterns: Sequence[bytes],
-    note: Callable[[str], None],
-    unread: Callable[[bytes], None] = lambda path: None,
-) -> Iterator[Found]:
+def walk(root: bytes, patterns: Sequence[bytes], note: Callable[[str], None]) -> Iterator[Found]:
     """Everything below *root* in a stable order, folders before what is in
     them, the root itself first.  Blocks; runs in a thread.
 
     :param note: told one line for each thing that is not kept, or not whole.
-    :param unread: told the path of each thing that is there and not kept, or
-        could not be read: nothing is known of it, nor of what is below it.
     :raises peerstore.errors.UsageError: when *root* is no readable folder.
     """
     try:
@@ -153,35 +146,22 @@ def walk(
     top = found_as(b"", status)
     assert top is not None
     yield top
-    yield from _below(root, b"", patterns, note, unread)
+    yield from _below(root, b"", patterns, note)
 
 
-def _below(
-    root: bytes,
-    folder: bytes,
-    patterns: Sequence[bytes],
-    note: Callable[[str], None],
-    unread: Callable[[bytes], None],
-) -> Iterator[Found]:
+def _below(root: bytes, folder: bytes, patterns: Sequence[bytes], note: Callable[[str], None]) -> Iterator[Found]:
     try:
         with os.scandir(os.path.join(root, folder)) as listing:
             names = sorted(entry.name for entry in listing)
-    except FileNotFoundError:
-        return
     except OSError as error:
         note(f"{show(folder)}: not read ({error.strerror}); nothing in it is kept")
-        unread(folder)
         return
     for name in names:
         path = folder + b"/" + name if folder else name
-        if name.startswith(RESERVED):
-            continue
-        if excluded(path, patterns):
-            unread(path)
+        if name.startswith(RESERVED) or excluded(path, patterns):
             continue
         if not is_safe(path):
             note(f"{show(path)}: the name is too long, or the path too deep; not kept")
-            unread(path)
             continue
         try:
             status = os.lstat(os.path.join(root, path))
@@ -189,12 +169,10 @@ def _below(
             continue
         except OSError as error:
             note(f"{show(path)}: not read ({error.strerror})")
-            unread(path)
             continue
         found = found_as(path, status)
         if found is None:
             note(f"{show(path)}: {_what(status)}; not kept")
-            unread(path)
             continue
         if found.kind == NodeKind.FILE and status.st_nlink > 1:
             note(f"{show(path)}: a hard link; kept as a file of its own")
@@ -202,7 +180,7 @@ def _below(
             note(f"{show(path)}: its extended attributes are not kept")
         yield found
         if found.kind == NodeKind.FOLDER:
-            yield from _below(root, path, patterns, note, unread)
+            yield from _below(root, path, patterns, note)
 
 
 def _what(status: os.stat_result) -> str:
