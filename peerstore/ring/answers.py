@@ -67,11 +67,13 @@ class RingAnswers:
         place = self._best(key) if body.index == -1 else self._position(body.index)
         state = place.state
         mine = steps.owns(state, key)
+        # Where a range is claimed, its end is told even if it is suspected.
+        before = state.predecessor if mine else state.told_predecessor
         final = not mine and state.first is not None and ids.in_half_open(state.me, key, state.first.id)
         return bodies.Found(
             place.member.ref,
             state.epoch,
-            state.predecessor.ref if state.predecessor is not None else None,
+            before.ref if before is not None else None,
             mine,
             final,
             tuple(entry.ref for entry in state.successors) if mine or final or not state.successors else (),
@@ -91,7 +93,7 @@ class RingAnswers:
                 place.notified(candidate)
             # Our predecessor says so in each of its rounds: no news, and if it
             # hurried us, no ring would ever come to rest.
-            if body.list_changed or place.predecessor != candidate:
+            if body.list_changed or place.state.told_predecessor != candidate:
                 self._host.hurry()
         return bodies.Done()
 

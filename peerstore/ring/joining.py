@@ -184,7 +184,7 @@ class Joiner:
             step = await search.predecessor([address, *host.hosts.ring()[:4], *own])
         except (LookupFailed, PeerError, RemoteError, NotReady):
             return False
-        state = steps.joined(place.state, step.position, step.successors)
+        state = steps.joined(place.state, step.position, step.predecessor, step.successors)
         if state is None:
             return False
         place.is_member = True

@@ -8,11 +8,15 @@ these steps do, while every member has a live entry in its list.
 Lists are in ring order from the member on, without repeats, never contain
 the member itself (they *stop at self*: a short ring has short lists), and
 are cut at ``size``.
+
+A predecessor that does not answer is *suspected*, not forgotten: others are
+told of none, and the first notifier takes its place.  Until then the member
+goes on claiming the keys behind it, which nobody else does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -26,6 +30,7 @@ __all__ = [
     "check_local",
     "drop_host",
     "drop_member",
+    "is_better",
     "joined",
     "make_list",
     "owns",
@@ -37,19 +42,26 @@ __all__ = [
 
 
 class PositionState(NamedTuple):
-    """*me* is the ring id; *predecessor* None means unknown or suspected
-    dead; *epoch* grows with each change of the two others."""
+    """*me* is the ring id; *predecessor* None means that there is none;
+    *suspected*, that it did not answer; *epoch* grows with each change of the
+    others."""
 
     me: int
     size: int
     predecessor: Member | None = None
     successors: tuple[Member, ...] = ()
     epoch: int = 0
+    suspected: bool = False
 
     @property
     def first(self) -> Member | None:
         """The first successor, if any."""
         return self.successors[0] if self.successors else None
+
+    @property
+    def told_predecessor(self) -> Member | None:
+        """The predecessor, unless it is suspected: nobody is sent there."""
+        return None if self.suspected else self.predecessor
 
 
 def make_list(me: int, entries: Iterable[Member], size: int) -> tuple[Member, ...]:
@@ -75,16 +87,19 @@ def check_local(state: PositionState) -> None:
     """
     assert make_list(state.me, state.successors, state.size) == state.successors, "a successor list is out of order"
     assert state.predecessor is None or state.predecessor.id != state.me, "a member precedes itself"
+    assert state.predecessor is not None or not state.suspected, "nobody is suspected"
 
 
-def joined(state: PositionState, before: Member, answer: Iterable[Member]) -> PositionState | None:
+def joined(
+    state: PositionState, before: Member, its_predecessor: Member | None, its_list: Iterable[Member]
+) -> PositionState | None:
     """Join behind *before*, taking over its whole list (Zave 2017).
 
     Lists are full from the first moment: one pointer, filled up later, is
     one of the original bugs.  None when *before* turns out not to be the
     member just before us: look it up again.
     """
-    behind = tuple(answer)
+    behind = tuple(its_list)
     if before.id == state.me:
         return None
     if behind and behind[0].id == state.me:
@@ -92,8 +107,17 @@ def joined(state: PositionState, before: Member, answer: Iterable[Member]) -> Po
         behind = behind[1:]
     elif behind and not ids.between(before.id, state.me, behind[0].id):
         return None
-    # In a ring of one the list is empty, and the one is also our successor.
-    entries = (*behind, before)
+    # A list that ends with its own member's predecessor goes all round, and
+    # after it comes the member itself.  A list that is short for another
+    # reason does not: who is missing there must not be passed over.
+    last = behind[-1].id if behind else state.me
+    if its_predecessor is None or its_predecessor.id == last:
+        all_round = its_predecessor is not None or not behind
+    elif behind:
+        all_round = False
+    else:
+        return None
+    entries = (*behind, before) if all_round else behind
     return _changed(state, before, make_list(state.me, entries, state.size))
 
 
@@ -108,7 +132,7 @@ def stabilized(
     if state.first is None or state.first.id != asked.id:
         return state, None
     entries = make_list(state.me, (asked, *its_list), state.size)
-    new = _changed(state, state.predecessor, entries)
+    new = _changed(state, state.predecessor, entries, state.suspected)
     if its_predecessor is None or its_predecessor.id == state.me:
         return new, None
     return new, its_predecessor if ids.between(state.me, its_predecessor.id, asked.id) else None
@@ -122,31 +146,42 @@ def adopted(state: PositionState, candidate: Member, its_list: Iterable[Member])
     if state.first is not None and not ids.between(state.me, candidate.id, state.first.id):
         return state
     entries = make_list(state.me, (candidate, *its_list), state.size)
-    if len(entries) < state.size and state.first is not None and len(entries) == 1:
+    if len(entries) == 1:
         # A candidate that knows nobody yet must not cost us those we know.
         entries = make_list(state.me, (candidate, *state.successors), state.size)
-    return _changed(state, state.predecessor, entries)
+    return _changed(state, state.predecessor, entries, state.suspected)
+
+
+def is_better(state: PositionState, notifier: Member) -> bool:
+    """Whether *notifier* would be the better predecessor, if it lives."""
+    present = state.predecessor
+    if notifier.id == state.me:
+        return False
+    return present is None or present.id == notifier.id or ids.between(present.id, notifier.id, state.me)
 
 
 def rectified(state: PositionState, notifier: Member, predecessor_alive: bool) -> PositionState:
-    """Rectify: *notifier* says that it may be our predecessor.
+    """Rectify: *notifier* says that it may be our predecessor, and answers.
 
-    :param predecessor_alive: what a ping just told of the present one; it is
+    :param predecessor_alive: what was just learned of the present one; it is
         only asked when the notifier is not the better one anyway.
     """
     if notifier.id == state.me:
         return state
-    present = state.predecessor
-    better = present is None or ids.between(present.id, notifier.id, state.me) or present.id == notifier.id
-    if not better and predecessor_alive:
+    if not is_better(state, notifier) and predecessor_alive and not state.suspected:
         return state
     successors = state.successors or make_list(state.me, (notifier,), state.size)
     return _changed(state, notifier, successors)
 
 
 def predecessor_lost(state: PositionState) -> PositionState:
-    """The predecessor is suspected dead; the list is not touched."""
-    return _changed(state, None, state.successors)
+    """The predecessor does not answer; the list is not touched.
+
+    With nobody after us, either, we are alone, and it is forgotten.
+    """
+    if state.predecessor is None or not state.successors:
+        return _changed(state, None, state.successors)
+    return _changed(state, state.predecessor, state.successors, suspected=True)
 
 
 def drop_host(state: PositionState, fp: bytes) -> PositionState:
@@ -154,18 +189,25 @@ def drop_host(state: PositionState, fp: bytes) -> PositionState:
 
     The rest of the list moves up; its tail is never taken for proof of life.
     """
-    predecessor = state.predecessor
-    if predecessor is not None and predecessor.fp == fp:
-        predecessor = None
-    return _changed(state, predecessor, tuple(entry for entry in state.successors if entry.fp != fp))
+    return _without(state, lambda entry: entry.fp == fp)
 
 
 def drop_member(state: PositionState, member: int) -> PositionState:
     """One position does not serve (its host does): it is not kept."""
+    return _without(state, lambda entry: entry.id == member)
+
+
+def _without(state: PositionState, gone: Callable[[Member], bool]) -> PositionState:
     predecessor = state.predecessor
-    if predecessor is not None and predecessor.id == member:
-        predecessor = None
-    return _changed(state, predecessor, tuple(entry for entry in state.successors if entry.id != member))
+    suspected = predecessor is not None and (state.suspected or gone(predecessor))
+    successors = tuple(entry for entry in state.successors if not gone(entry))
+    if not successors:
+        # All that we knew after us is gone.  Whoever is before us may know
+        # more; and if it is gone, too, there is nobody else.
+        if predecessor is None or suspected:
+            return _changed(state, None, ())
+        successors = (predecessor,)
+    return _changed(state, predecessor, successors, suspected)
 
 
 def refreshed(state: PositionState, current: Member) -> PositionState:
@@ -190,10 +232,15 @@ def owns(state: PositionState, key: int) -> bool:
     return ids.in_half_open(state.predecessor.id, key, state.me)
 
 
-def _changed(state: PositionState, predecessor: Member | None, successors: tuple[Member, ...]) -> PositionState:
-    before = ([entry.id for entry in state.successors], state.predecessor.id if state.predecessor else None)
-    after = ([entry.id for entry in successors], predecessor.id if predecessor else None)
-    epoch = state.epoch + (before != after)
-    new = state._replace(predecessor=predecessor, successors=successors, epoch=epoch)
+def _changed(
+    state: PositionState, predecessor: Member | None, successors: tuple[Member, ...], suspected: bool = False
+) -> PositionState:
+    new = state._replace(predecessor=predecessor, successors=successors, suspected=suspected)
     check_local(new)
-    return new
+    return new._replace(epoch=state.epoch + (_told(state) != _told(new)))
+
+
+def _told(state: PositionState) -> tuple[object, ...]:
+    """What others are told of a state: who, not where or since when."""
+    before = state.predecessor.id if state.predecessor is not None else None
+    return before, state.suspected, [entry.id for entry in state.successors]

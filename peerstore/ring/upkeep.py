@@ -145,7 +145,7 @@ class PositionUpkeep:
         self.update(steps.rectified(self.state, candidate, alive))
 
     async def _check_predecessor(self) -> None:
-        present = self.state.predecessor
+        present = self.state.told_predecessor
         if present is None or present.fp == self._host.fp:
             return
         if not await self._lives(present) and self.state.predecessor == present:
@@ -202,6 +202,6 @@ class PositionUpkeep:
         return bodies.Neighbours(
             self.member.ref,
             state.epoch,
-            state.predecessor.ref if state.predecessor is not None else None,
+            state.told_predecessor.ref if state.told_predecessor is not None else None,
             tuple(entry.ref for entry in state.successors),
         )
