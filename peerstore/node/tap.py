@@ -6,7 +6,6 @@ import atexit
 import os
 import random
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from peerstore.node.preflight import check_data, check_listen
 from peerstore.node.service import NodeService
 from peerstore.storage.sqlite_store import SqliteNodeStore
 from peerstore.util.blocking import ThreadRunner
+from peerstore.util.options import PlainOptions
 
 __all__ = ["Options", "makeService"]
 
@@ -40,9 +40,10 @@ def _count(name: str, least: int, most: int) -> Any:
     return coerce
 
 
-class Options(usage.Options):
+class Options(PlainOptions):
     """Options of a storage node."""
 
+    program = "peerstore-node"
     synopsis = "--listen ENDPOINT --data DIR [--join ENDPOINT]..."
     longdesc = (
         "Keep a share of a ring's files. The first node of a ring is started without --join; every other one "
@@ -87,17 +88,6 @@ class Options(usage.Options):
             raise usage.UsageError(f"--join: {error}") from error
 
     opt_j = opt_join
-
-    def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Like every Options, but a mistake is told in one line.
-
-        :raises SystemExit: with that line; twistd would print all of its own
-            help before it.
-        """
-        try:
-            super().parseOptions(options)
-        except usage.UsageError as error:
-            raise SystemExit(f"peerstore-node: {error} (--help explains the options)") from error
 
     def postOptions(self) -> None:
         """Refuse what cannot be meant."""

@@ -20,6 +20,7 @@ from peerstore.net.network import parse_client_address
 from peerstore.sync.service import SyncService
 from peerstore.sync.tree import LocalTree
 from peerstore.sync.watcher import FolderWatcher
+from peerstore.util.options import PlainOptions
 
 __all__ = ["Options", "makeService"]
 
@@ -33,9 +34,10 @@ def _seconds(text: str) -> float:
     return value
 
 
-class Options(usage.Options):
+class Options(PlainOptions):
     """Options of a sync client."""
 
+    program = "peerstore-sync"
     synopsis = "--folder DIR --peer HOST:PORT [--peer HOST:PORT]... [--key FILE]"
     longdesc = (
         "Keep a folder equal on all of a user's computers. Start it on each of them with the same key and the same "
@@ -94,10 +96,9 @@ def makeService(options: Options) -> IService:
     def give_up(error: BaseException) -> None:
         text = str(error) if isinstance(error, PeerStoreError) else f"{type(error).__name__}: {error}"
         _log.critical("peerstore-sync cannot go on: {why}", why=text)
-        sys.stderr.write(f"peerstore-sync cannot go on: {text}\n")
-        sys.stderr.flush()
         loop.addSystemEventTrigger("after", "shutdown", _exit_with_failure)
-        loop.stop()
+        # Some mistakes show before the reactor runs, and it cannot be stopped then.
+        loop.callWhenRunning(loop.stop)
 
     return SyncService(
         loop,
