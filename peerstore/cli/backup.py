@@ -7,7 +7,7 @@ import os
 import click
 
 from peerstore.cli.context import Options, peer_option, with_client
-from peerstore.cli.output import Meter, human, out, print_json, say_note
+from peerstore.cli.output import Meter, counted, human, out, print_json, say_note
 from peerstore.client.assemble import OpenClient
 from peerstore.client.backup import Backup, BackupReport
 from peerstore.client.names import name_of
@@ -65,7 +65,7 @@ def _tell(options: Options, report: BackupReport) -> None:
         say_note(f"not stored: {problem}")
     if not options.quiet:
         out.print(
-            f"{report.folder}: {report.files} files, {human(report.size)}; {report.changed} new or changed, "
+            f"{report.folder}: {counted(report.files, 'file')}, {human(report.size)}; {report.changed} new or changed, "
             f"{report.removed} removed, {report.unchanged} unchanged; {human(report.sent)} sent",
             markup=False,
         )

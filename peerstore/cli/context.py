@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import click
 
+from peerstore.cli.output import say_note
 from peerstore.client.assemble import OpenClient, open_client
-from peerstore.errors import PeerError, UsageError
+from peerstore.errors import UsageError
 from peerstore.net.network import parse_client_address
 from peerstore.util.durable import write_durably
 
@@ -76,12 +77,15 @@ def peer_option(function: Any) -> Any:
 def with_client(options: Options, peers: Sequence[str], work: Callable[[OpenClient], Coroutine[Any, Any, int]]) -> int:
     """Open the client, do *work*, close; the exit status."""
     addresses = options.peers(peers)
+    key = options.key or options.home / "key.pem"
+    is_new = not key.exists()
 
     async def session(reactor: Any) -> int:
         try:
             opened = await open_client(reactor, options.home, options.key, addresses)
-        except PeerError:
-            raise
+        finally:
+            if is_new and key.exists() and not options.quiet:
+                say_note(f"Made a new key, {key}: it is who you are here, so keep a copy of it.")
         try:
             options.remember(addresses)
             return await work(opened)

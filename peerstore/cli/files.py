@@ -12,7 +12,7 @@ import click
 from rich.text import Text
 
 from peerstore.cli.context import Options, peer_option, with_client
-from peerstore.cli.output import Meter, human, out, print_json, say_note
+from peerstore.cli.output import Meter, counted, human, out, print_json, say_note
 from peerstore.cli.restore import BEHIND, place_of
 from peerstore.client.assemble import OpenClient
 from peerstore.client.client import require_complete
@@ -61,7 +61,7 @@ def _list_folders(options: Options, view: FolderView) -> None:
         print_json([{"folder": folder, "files": count, "bytes": size} for folder, count, size in rows])
         return
     for folder, count, size in rows:
-        out.print(Text(f"{count:>8} files  {human(size):>10}  {folder}"))
+        out.print(Text(f"{counted(count, 'file'):>14}  {human(size):>10}  {folder}"))
     if not rows:
         say_note("Nothing is stored yet. Try: peerstore backup DIR")
 

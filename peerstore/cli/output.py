@@ -20,7 +20,7 @@ from rich.text import Text
 
 from peerstore.client.backup import Progress as Watcher
 
-__all__ = ["Meter", "human", "out", "print_json", "say_error", "say_note"]
+__all__ = ["Meter", "counted", "human", "out", "print_json", "say_error", "say_note"]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -50,6 +50,11 @@ def human(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     raise AssertionError("there is a unit for every size")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1 file, 2 files."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class Meter(Watcher):

@@ -8,7 +8,7 @@ import sys
 import click
 
 from peerstore.cli.context import Options, peer_option, with_client
-from peerstore.cli.output import Meter, human, out, print_json, say_note
+from peerstore.cli.output import Meter, counted, human, out, print_json, say_note
 from peerstore.client.assemble import OpenClient
 from peerstore.client.client import Client
 from peerstore.client.names import Place, find_place
@@ -91,9 +91,10 @@ def get(options: Options, name: str, to: str | None, force: bool, peers: tuple[s
         try:
             with Meter("getting", options.quiet or options.as_json) as meter:
                 meter.total(1, version.name.size)
-                expected = look(os.path.dirname(dest), os.path.basename(dest)) if force else None
+                there = look(os.path.dirname(dest), os.path.basename(dest))
                 run = Restore(opened.client, target, force, meter)
-                await run.write(os.path.basename(dest), version, expected)
+                if there is None or not await run.is_there(os.path.basename(dest), there, version):
+                    await run.write(os.path.basename(dest), version, there if force else None)
         finally:
             target.close()
         if options.as_json:
@@ -131,7 +132,7 @@ def _tell(options: Options, report: RestoreReport, root: bytes) -> None:
         say_note(f"not restored: {problem}")
     if not options.quiet:
         out.print(
-            f"{report.folder}: {report.written} files written to {show(root)}, {report.present} were there already, "
-            f"{human(report.size)} in all",
+            f"{report.folder}: {counted(report.written, 'file')} written to {show(root)}, "
+            f"{report.present} were there already, {human(report.size)} in all",
             markup=False,
         )

@@ -97,7 +97,7 @@ class Restore:
     async def _one(self, path: bytes, version: PathVersion, report: RestoreReport) -> None:
         try:
             there: Found | None = await self._client.runner.run(self._target.look, path)
-            if there is not None and await self._is_there(path, there, version):
+            if there is not None and await self.is_there(path, there, version):
                 report.present += 1
                 self._progress.done(version.name.size)
             else:
@@ -136,7 +136,7 @@ class Restore:
             await client.runner.run(target.discard, name)
             raise
 
-    async def _is_there(self, path: bytes, there: Found, version: PathVersion) -> bool:
+    async def is_there(self, path: bytes, there: Found, version: PathVersion) -> bool:
         """Whether the path holds the wanted content already; its attributes
         are set then, for they may not be."""
         name = version.name

@@ -91,7 +91,11 @@ def makeService(options: Options) -> IService:
     root = os.fsencode(options["folder"])
 
     async def connect() -> OpenClient:
-        return await open_client(loop, options["home"], options["key"], options["peer"])
+        is_new = not options["key"].exists()
+        opened = await open_client(loop, options["home"], options["key"], options["peer"])
+        if is_new:
+            _log.warn("made a new key, {key}: who has it is this user", key=str(options["key"]))
+        return opened
 
     def give_up(error: BaseException) -> None:
         text = str(error) if isinstance(error, PeerStoreError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,57 @@
+"""What a person is told by the commands of the first day."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.support.processes import ProcessTestCase
+
+
+class WordTests(ProcessTestCase):
+    """One node, and commands typed against it."""
+
+    async def start(self) -> None:
+        """A node that is ready, and a folder with one file."""
+        node = self.node()
+        node.start()
+        await node.ready()
+        self.peer = f"127.0.0.1:{node.port}"
+        (self.folder / "letters").mkdir()
+        (self.folder / "letters" / "1.txt").write_text("Dear Ann\n")
+
+    def type(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run ``peerstore`` in the test's folder."""
+        done = subprocess.run(
+            [sys.executable, "-m", "peerstore.cli", "--home", "home", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+        )
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return done
+
+    async def test_a_new_key_is_told_once(self) -> None:
+        """Also when the node then does not answer; and not if quiet."""
+        await self.start()
+        told = self.type("ls", "--peer", "127.0.0.1:1", status=3).stderr
+        self.assertIn("Made a new key, home/key.pem", told)
+        self.assertNotIn("new key", self.type("ls", "--peer", self.peer).stderr)
+        other = self.folder / "other.pem"
+        self.assertNotIn("new key", self.type("--quiet", "--key", str(other), "ls", "--peer", self.peer).stderr)
+        self.assertTrue(other.exists())
+
+    async def test_get_twice(self) -> None:
+        """What is there and equal is no conflict, what differs is one."""
+        await self.start()
+        self.type("backup", "letters", "--peer", self.peer)
+        for _ in range(2):
+            self.assertIn("1.txt: 9 B", self.type("get", "letters/1.txt").stdout)
+        (self.folder / "1.txt").write_text("Dear Bob\n")
+        self.assertIn("and different", self.type("get", "letters/1.txt", status=7).stderr)
+        self.assertEqual((self.folder / "1.txt").read_text(), "Dear Bob\n")
+        self.type("get", "letters/1.txt", "--force")
+        self.assertEqual((self.folder / "1.txt").read_text(), "Dear Ann\n")
