@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -21,20 +21,22 @@ from zope.interface import implementer
 
 from peerstore import ids
 from peerstore.errors import (
-    BadMessage,
     Busy,
     ConnectionLost,
     PeerStoreError,
     PeerTimeout,
     ProtocolViolation,
+    RemoteError,
 )
 from peerstore.interfaces import IDispatcher, IRemotePeer
 from peerstore.net.limits import Budget, Limits
 from peerstore.net.outbox import Outbox
+from peerstore.net.progress import ProgressWatch
 from peerstore.net.requests import RequestTable
+from peerstore.net.serving import ENVELOPE, Serving, told
 from peerstore.util.lamport import LamportClock
 from peerstore.wire import bodies
-from peerstore.wire.framing import FrameDecoder, frame_header
+from peerstore.wire.framing import FRAME_LIMIT, FrameDecoder, frame_header
 from peerstore.wire.messages import (
     METHODS,
     Cancel,
@@ -46,11 +48,13 @@ from peerstore.wire.messages import (
     encode_body,
     encode_message,
     error_for,
-    status_for,
 )
 from peerstore.wire.session import ClearSession, Greeted, Greeting
 
 __all__ = ["PeerProtocol"]
+
+#: A peer's Lamport clock this far ahead of ours is not believed.
+CLOCK_JUMP = 1 << 40
 
 
 @implementer(IRemotePeer, IPushProducer)
@@ -81,7 +85,6 @@ class PeerProtocol(Protocol):
     ) -> None:
         self._clock = clock
         self._own = greeting
-        self._dispatcher = dispatcher
         self._lamport = lamport
         self._limits = limits
         self._budget = budget
@@ -91,13 +94,15 @@ class PeerProtocol(Protocol):
         self._session = ClearSession(greeting)
         self._decoder = FrameDecoder(self._session.frame_limit)
         self._requests = RequestTable(clock, address or "the peer")
-        self._working: dict[int, Deferred[Any]] = {}
-        self._working_bytes = 0
+        self._serving = Serving(dispatcher, limits, budget, self._answer, self._slow)
         self._peer: Greeting | None = None
         self._fp = b""
         self._farewell: PeerStoreError | None = None
-        self._greeting_timer: IDelayedCall | None = None
         self._outbox: Outbox | None = None
+        self._timers: dict[str, IDelayedCall] = {}
+        self._incoming = ProgressWatch(clock, limits.window, limits.progress, self._amid_frame, self._dripping)
+        self._outgoing = ProgressWatch(clock, limits.stalled, 1, self._held_up, self._unread)
+        self._paused = False
         self.last_active = clock.seconds()
         self.ended = False
 
@@ -117,18 +122,27 @@ class PeerProtocol(Protocol):
     @property
     def idle(self) -> bool:
         """Nothing is in flight in either direction."""
-        return not self._requests and not self._working
+        return not self._requests and not self._serving
+
+    @property
+    def usable(self) -> bool:
+        """Neither ended nor about to end: a call may be answered."""
+        return not self.ended and self._farewell is None
 
     def call(self, method: str, body: Any, timeout: float | None = None) -> Deferred[Any]:
-        """Ask the other end; a Deferred of the method's response body."""
+        """Ask the other end; a Deferred of the method's response body.
+
+        Besides what the peer answers it fails with Busy when too much waits
+        to be sent already, and with TOO_LARGE for what fits no frame.
+        """
+        kind, packed = METHODS[method].response, encode_body(body)
         seconds = self._limits.call_timeout if timeout is None else timeout
+        refused = self._may_not_send(len(packed))
+        if refused is not None:
+            return fail(refused)
         number, answer = self._requests.begin(method, seconds)
-        if not self.ended:
-            request = Request(
-                number, method, self._own.id, self._lamport.tick(), int(seconds * 1000), encode_body(body)
-            )
-            self._send(encode_message(request))
-        kind = METHODS[method].response
+        request = Request(number, method, self._own.id, self._lamport.tick(), max(0, int(seconds * 1000)), packed)
+        self._send(encode_message(request), number)
 
         def typed(response: Response) -> Any:
             if response.status != Status.OK:
@@ -136,8 +150,8 @@ class PeerProtocol(Protocol):
             return decode_body(response.body, kind)
 
         def unwanted(failure: Failure) -> Failure:
-            if failure.check(PeerTimeout, CancelledError) and not self.ended:
-                self._send(encode_message(Cancel(number)))
+            if failure.check(PeerTimeout, CancelledError) and self.usable:
+                self._take_back(number)
             return failure
 
         answer.addErrback(unwanted)
@@ -145,86 +159,149 @@ class PeerProtocol(Protocol):
         return answer
 
     def close(self, reason: PeerStoreError | None = None) -> None:
-        """End the connection; *reason* is what waiting callers are told."""
-        if reason is not None and self._farewell is None:
-            self._farewell = reason
-        if self.transport is not None:
-            self.transport.loseConnection()
+        """End the connection once what was written has gone out, or has not
+        for a while; *reason* is what waiting callers are told."""
+        if self._farewell is None:
+            self._farewell = reason or ConnectionLost("The connection was closed on our side.")
+        if self.transport is not None and not self.ended and "closing" not in self._timers:
+            self._timers["closing"] = self._clock.callLater(self._limits.closing, self.abort)
+            self._close_when_written()
 
     def abort(self, reason: PeerStoreError | None = None) -> None:
         """End the connection without waiting for anything to be written."""
-        if reason is not None and self._farewell is None:
-            self._farewell = reason
-        if self.transport is not None:
+        if self._farewell is None:
+            self._farewell = reason or ConnectionLost("The connection was closed on our side.")
+        if self.transport is not None and not self.ended:
             self.transport.abortConnection()  # type: ignore[attr-defined]
+
+    def close_when_idle(self, seconds: float, closing: Callable[[], None] | None = None) -> None:
+        """Close once nothing was in flight and no byte moved for *seconds*;
+        *closing* is called just before."""
+
+        def look() -> None:
+            quiet = self._clock.seconds() - self.last_active
+            if quiet >= seconds and self.idle:
+                if closing is not None:
+                    closing()
+                self.close(ConnectionLost("The connection was idle."))
+                return
+            again = seconds - quiet if quiet < seconds else seconds
+            self._timers["idle"] = self._clock.callLater(max(1.0, again), look)
+
+        if not self.ended:
+            self._timers["idle"] = self._clock.callLater(seconds, look)
 
     # -- Twisted's side -----------------------------------------------------------
 
     def connectionMade(self) -> None:
         """Greet at once, and wait a bounded time to be greeted."""
         assert self.transport is not None
-        self._outbox = Outbox(self.transport)  # type: ignore[arg-type]
+        if self._farewell is not None:
+            self.abort()
+            return
+        self._outbox = Outbox(self.transport, self._budget)  # type: ignore[arg-type]
         self.transport.registerProducer(self, True)  # type: ignore[attr-defined]
-        self._greeting_timer = self._clock.callLater(self._limits.greeting_timeout, self._not_greeted)
+        self._timers["greeting"] = self._clock.callLater(self._limits.greeting_timeout, self._not_greeted)
         payload = self._session.start()
         self._outbox.put(frame_header(len(payload)), payload)
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes in; end the connection where the frames are lost."""
+        if self._farewell is not None:
+            return
         self.last_active = self._clock.seconds()
         self._requests.progress(len(data))
+        self._incoming.moved(len(data))
         try:
             for payload in self._decoder.feed(data):
-                if self.ended or self._farewell is not None:
-                    return
+                self._incoming.finished()
                 self._payload(payload)
+                if self._farewell is not None:
+                    return
                 self._decoder.limit = self._session.frame_limit
         except ProtocolViolation as violation:
             self._refuse(violation)
+            return
+        if self._decoder.buffered:
+            self._incoming.watch()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail what waits, cancel what works, tell whoever keeps us."""
         self.ended = True
-        if self._greeting_timer is not None and self._greeting_timer.active():
-            self._greeting_timer.cancel()
+        for timer in self._timers.values():
+            if timer.active():
+                timer.cancel()
+        self._incoming.stop()
+        self._outgoing.stop()
         if self._outbox is not None:
             self._outbox.clear()
         why = self._farewell or ConnectionLost(
             f"The connection to {self.address or 'the peer'} ended before it answered.", "It will be tried again."
         )
-        working, self._working = self._working, {}
-        for deferred in list(working.values()):
-            deferred.cancel()
+        self._serving.end()
         self._requests.lose(why)
         self._lost(self, why)
 
     def pauseProducing(self) -> None:
         """The reader at the other end is slow."""
+        self._paused = True
+        self._outgoing.watch()
         if self._outbox is not None:
             self._outbox.pause()
 
     def resumeProducing(self) -> None:
         """The reader has caught up."""
+        self._paused = False
+        self._outgoing.moved(1)
         self._requests.progress(1)
         if self._outbox is not None:
             self._outbox.resume()
+        if self._farewell is not None:
+            self._close_when_written()
 
     def stopProducing(self) -> None:
         """The transport is gone; connectionLost does the rest."""
 
     # -- inside ----------------------------------------------------------------
 
-    def _send(self, payload: bytes) -> None:
-        if self._outbox is not None and not self.ended:
-            sealed = self._session.seal(payload)
-            self.last_active = self._clock.seconds()
-            self._outbox.put(frame_header(len(sealed)), sealed)
+    def _may_not_send(self, size: int) -> PeerStoreError | None:
+        """Why a request with a body of *size* bytes is not sent, if so."""
+        if self._farewell is not None:
+            return self._farewell
+        if size > FRAME_LIMIT - ENVELOPE:
+            return RemoteError(f"A request of {size} bytes is larger than any node takes.", status=Status.TOO_LARGE)
+        if self._outbox is not None and self._outbox.unsent > self._limits.queued:
+            what = f"{self._requests.peer} is slow to take what waits for it."
+            return Busy(what, status=Status.BUSY, retry_after=0.5)
+        return None
+
+    def _send(self, payload: bytes, tag: object = None) -> None:
+        if self._outbox is None or not self.usable:
+            return
+        if self._outbox.unsent > self._limits.unsent + self._limits.queued:
+            # It asks on and on, and what it is told is never read.
+            self._unread()
+            return
+        sealed = self._session.seal(payload)
+        self.last_active = self._clock.seconds()
+        self._outbox.put(frame_header(len(sealed)), sealed, tag)
+
+    def _take_back(self, number: int) -> None:
+        """Nobody waits any more for the answer to our request *number*."""
+        if self._outbox is None or not self._outbox.withdraw(number):
+            self._send(encode_message(Cancel(number)))
+
+    def _close_when_written(self) -> None:
+        # With a producer registered, a transport waits for it; and one that
+        # has paused its producer resumes it instead of closing.
+        if self._outbox is not None and self._outbox.empty and self.transport is not None:
+            self.transport.unregisterProducer()  # type: ignore[attr-defined]
+            self.transport.loseConnection()
 
     def _payload(self, payload: bytes) -> None:
         event = self._session.receive(payload)
         if isinstance(event, Greeted):
-            if self._greeting_timer is not None and self._greeting_timer.active():
-                self._greeting_timer.cancel()
+            self._timers.pop("greeting").cancel()
             self._peer = event.greeting
             self._fp = event.greeting.fp
             self._requests.peer = self.address or event.greeting.address or ids.short(self._fp)
@@ -232,57 +309,21 @@ class PeerProtocol(Protocol):
             return
         message = decode_message(event.payload)
         if isinstance(message, Request):
-            self._lamport.witness(message.clock)
-            self._asked(message, len(payload))
+            self._heard(message.clock)
+            self._serving.asked(self.greeting, message, len(payload))
         elif isinstance(message, Response):
-            self._lamport.witness(message.clock)
+            self._heard(message.clock)
             if message.id == 0:
-                refusal = decode_body(message.body, bodies.Refusal)
-                self._farewell = ProtocolViolation(f"The peer ended the connection: {refusal.what}", refusal.next_step)
-                self.close()
+                self._refused(message)
             elif not self._requests.answered(message.id, message):
                 self._log.debug("an answer that nobody waits for was dropped, from {peer}", peer=ids.short(self._fp))
         else:
-            working = self._working.get(message.id)
-            if working is not None:
-                working.cancel()
+            self._serving.cancel(message.id)
 
-    def _asked(self, request: Request, size: int) -> None:
-        if request.id in self._working or request.id == 0:
-            raise BadMessage("a request's id is in use already.")
-        if self._dispatcher is None:
-            self._answer(request.id, *self._told(BadMessage("this peer answers no requests.")))
-            return
-        full = (
-            len(self._working) >= self._limits.requests
-            or (self._working_bytes and self._working_bytes + size > self._limits.bytes_per_connection)
-            or (self._outbox is not None and self._outbox.unsent > self._limits.unsent)
-        )
-        if full or not self._budget.take(size):
-            self._answer(request.id, *self._told(Busy("The peer has as much to do as it takes on.", retry_after=0.2)))
-            return
-        self._working_bytes += size
-        work = maybeDeferred(self._dispatcher.dispatch, self.greeting, request.method, request.body)
-        self._working[request.id] = work
-        work.addBoth(self._worked, request, size)
-
-    def _worked(self, result: Any, request: Request, size: int) -> None:
-        self._working.pop(request.id, None)
-        self._working_bytes -= size
-        self._budget.give_back(size)
-        if isinstance(result, Failure):
-            if result.check(CancelledError):
-                return
-            if not isinstance(result.value, PeerStoreError):
-                self._log.failure("{method} failed", failure=result, method=request.method)
-            self._answer(request.id, *self._told(result.value))
-            return
-        self._answer(request.id, Status.OK, result)
-
-    @staticmethod
-    def _told(error: BaseException | None) -> tuple[Status, bytes]:
-        status, refusal = status_for(error or PeerStoreError("failed"))
-        return status, encode_body(refusal)
+    def _heard(self, clock: int) -> None:
+        # A clock that is absurdly far ahead would use ours up.
+        if clock - self._lamport.time <= CLOCK_JUMP:
+            self._lamport.witness(clock)
 
     def _answer(self, number: int, status: Status, body: bytes) -> None:
         self._send(encode_message(Response(number, int(status), self._lamport.tick(), body)))
@@ -293,8 +334,31 @@ class PeerProtocol(Protocol):
             "ended the connection with {peer}: {why}", peer=ids.short(self._fp) or self.address, why=violation.what
         )
         if self._session.established:
-            self._answer(0, *self._told(violation))
+            self._answer(0, *told(violation))
         self.close(violation)
+
+    def _refused(self, message: Response) -> None:
+        """The other end says why it ends the connection."""
+        told = error_for(message.status, decode_body(message.body, bodies.Refusal))
+        self.close(ProtocolViolation(f"The peer ended the connection: {told.what}", told.next_step))
 
     def _not_greeted(self) -> None:
         self.abort(PeerTimeout(f"{self.address or 'The peer'} did not greet us.", "Is it a PeerStore node?"))
+
+    # -- what should move -----------------------------------------------------------
+
+    def _slow(self) -> bool:
+        return self._outbox is not None and self._outbox.unsent > self._limits.unsent
+
+    def _amid_frame(self) -> bool:
+        return self.usable and self._decoder.buffered > 0
+
+    def _dripping(self) -> None:
+        self._refuse(ProtocolViolation("A frame was begun and does not come in."))
+
+    def _held_up(self) -> bool:
+        return not self.ended and self._paused
+
+    def _unread(self) -> None:
+        self._log.info("{peer} takes nothing of what waits for it", peer=self._requests.peer)
+        self.abort(ProtocolViolation("The peer takes nothing of what waits for it."))

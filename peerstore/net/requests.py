@@ -61,7 +61,7 @@ class RequestTable:
             deferred.errback(self._lost)
             return number, deferred
         entry = _Entry(deferred, method, timeout, self._moved)
-        entry.timer = self._clock.callLater(timeout, self._late, number)
+        entry.timer = self._clock.callLater(max(0.0, timeout), self._late, number)
         self._waiting[number] = entry
         return number, deferred
 
@@ -75,14 +75,6 @@ class RequestTable:
         if entry is None:
             return False
         entry.deferred.callback(result)
-        return True
-
-    def failed(self, number: int, error: PeerStoreError) -> bool:
-        """Like *answered*, with an error."""
-        entry = self._forget(number)
-        if entry is None:
-            return False
-        entry.deferred.errback(error)
         return True
 
     def lose(self, reason: PeerStoreError | None = None) -> None:
@@ -113,7 +105,7 @@ class RequestTable:
         if entry.moved != self._moved and entry.left > 0:
             entry.moved = self._moved
             entry.left -= 1
-            entry.timer = self._clock.callLater(entry.timeout, self._late, number)
+            entry.timer = self._clock.callLater(max(0.0, entry.timeout), self._late, number)
             return
         self._waiting.pop(number)
         entry.deferred.errback(

@@ -3,11 +3,16 @@ Events in a Distributed System")."""
 
 from __future__ import annotations
 
-__all__ = ["LamportClock"]
+__all__ = ["LAST", "LamportClock"]
+
+#: The largest value that there is: what fits a message and a database.
+LAST = (1 << 63) - 1
 
 
 class LamportClock:
     """Counts events so that whatever was caused by another counts higher.
+
+    It stands still at ``LAST``, which no honest clock ever reaches.
 
     :param start: the last value known, for a clock that is kept on disk.
     """
@@ -22,10 +27,10 @@ class LamportClock:
 
     def tick(self) -> int:
         """Count an event of our own and return its value."""
-        self._time += 1
+        self._time = min(self._time + 1, LAST)
         return self._time
 
     def witness(self, heard: int) -> int:
         """Count the arrival of a message stamped *heard*: max of both, + 1."""
-        self._time = max(self._time, heard) + 1
+        self._time = min(max(self._time, heard) + 1, LAST)
         return self._time

@@ -154,5 +154,5 @@ class ErrorTests(SynchronousTestCase):
 
     def test_plain_words_are_kept(self) -> None:
         """Any language, and every sign that prints."""
-        words = "Größe: 3 µm, 名前 «a» – 100 %"
+        words = "Größe: 3 µm, 名前 «a», 100 %"
         self.assertEqual(error_for(Status.QUOTA, Refusal(words, "", 0.0)).what, words)

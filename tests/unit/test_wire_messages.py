@@ -296,13 +296,13 @@ class MethodTests(SynchronousTestCase):
 
     def test_the_methods_of_the_design(self) -> None:
         """These, and no other."""
-        self.assertEqual(
-            sorted(METHODS),
-            sorted(
-                "ping get-neighbours find-successor notify leaving get-node-records post-chunks have-chunks get-chunks "
-                "post-heads get-heads usage append read-since watch range-digest range-list fetch push".split()
-            ),
-        )
+        families = """
+            ping get-neighbours find-successor notify leaving get-node-records
+            post-chunks have-chunks get-chunks post-heads get-heads usage
+            append read-since watch
+            range-digest range-list fetch push
+        """
+        self.assertEqual(sorted(METHODS), sorted(families.split()))
 
     def test_bodies_of_every_method(self) -> None:
         """Each takes and gives types of wire.bodies, in one of three pools."""

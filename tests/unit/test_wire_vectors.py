@@ -79,9 +79,12 @@ class WireVectors(SynchronousTestCase):
 
     def test_statuses(self) -> None:
         """Their numbers never move."""
-        names = "OK NOT_FOUND REJECTED GAP TOO_LARGE BUSY BAD_REQUEST QUOTA NOT_RESPONSIBLE NOT_READY LATER UNAVAILABLE INTERNAL"
+        names = """
+            OK NOT_FOUND REJECTED GAP TOO_LARGE BUSY BAD_REQUEST
+            QUOTA NOT_RESPONSIBLE NOT_READY LATER UNAVAILABLE INTERNAL
+        """
         self.assertEqual(
-            [(status.name, int(status)) for status in Status], list(zip(names.split(), range(13), strict=True))
+            {status.name: int(status) for status in Status}, dict(zip(names.split(), range(13), strict=True))
         )
 
     def test_samples_fill_every_field(self) -> None:
