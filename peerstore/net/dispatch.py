@@ -24,6 +24,15 @@ __all__ = ["Dispatcher", "Handler", "WorkPool"]
 Handler = Callable[[Greeting, Any], Any]
 
 
+class _Place:
+    """One piece of work that waits for a worker, or has one."""
+
+    def __init__(self, work: Callable[[], Any], cancelled: Callable[[_Place], None]) -> None:
+        self.work = work
+        self.running: Deferred[Any] | None = None
+        self.done: Deferred[Any] = Deferred(lambda _: cancelled(self))
+
+
 class WorkPool:
     """At most *workers* at a time; at most *queue* wait; the rest is Busy."""
 
@@ -31,7 +40,8 @@ class WorkPool:
         self.workers = workers
         self.queue = queue
         self.active = 0
-        self._waiting: deque[tuple[Deferred[Any], Callable[[], Any]]] = deque()
+        self._waiting: deque[_Place] = deque()
+        self._handing_out = False
 
     @property
     def waiting(self) -> int:
@@ -43,39 +53,47 @@ class WorkPool:
 
         Cancelling it takes it out of the queue, or cancels the work.
         """
-        if self.active < self.workers:
+        if self.active < self.workers and not self._waiting:
             return self._begin(work)
         if len(self._waiting) >= self.queue:
             return fail(Busy("The peer's queue is full.", retry_after=0.5))
-        place: tuple[Deferred[Any], Callable[[], Any]] | None = None
-
-        def cancelled(_: Deferred[Any]) -> None:
-            if place is not None and place in self._waiting:
-                self._waiting.remove(place)
-
-        deferred: Deferred[Any] = Deferred(cancelled)
-        place = (deferred, work)
+        place = _Place(work, self._cancelled)
         self._waiting.append(place)
-        return deferred
+        return place.done
+
+    def _cancelled(self, place: _Place) -> None:
+        if place.running is not None:
+            place.running.cancel()
+        else:
+            self._waiting.remove(place)
 
     def _begin(self, work: Callable[[], Any]) -> Deferred[Any]:
         self.active += 1
-        return maybeDeferred(work).addBoth(self._done)
+        return maybeDeferred(work).addBoth(self._ended)
 
-    def _done(self, result: Any) -> Any:
+    def _ended(self, result: Any) -> Any:
         self.active -= 1
-        while self._waiting and self.active < self.workers:
-            deferred, work = self._waiting.popleft()
-            running = self._begin(work)
-            deferred._canceller = lambda _, running=running: running.cancel()  # type: ignore[assignment,misc]
-            running.addBoth(_pass_on, deferred)
+        # One loop, however deep we are: work that is done at once ends within
+        # it, and a queue full of such work must not nest.
+        if not self._handing_out:
+            self._handing_out = True
+            try:
+                self._hand_out()
+            finally:
+                self._handing_out = False
         return result
 
+    def _hand_out(self) -> None:
+        while self._waiting and self.active < self.workers:
+            place = self._waiting.popleft()
+            place.running = self._begin(place.work)
+            place.running.addBoth(_pass_on, place.done)
 
-def _pass_on(result: Any, deferred: Deferred[Any]) -> None:
-    if deferred.called:
-        return
-    deferred.callback(result)
+
+def _pass_on(result: Any, done: Deferred[Any]) -> None:
+    # Cancelled work may end after whoever cancelled it was told.
+    if not done.called:
+        done.callback(result)
 
 
 @implementer(IDispatcher)
@@ -116,4 +134,9 @@ class Dispatcher:
         def work() -> Any:
             return handler(caller, typed)
 
-        return self.pools[spec.pool].submit(work).addCallback(encode_body)
+        def packed(answer: Any) -> bytes:
+            if not isinstance(answer, spec.response):
+                raise TypeError(f"{method} answered with a {type(answer).__name__}")
+            return encode_body(answer)
+
+        return self.pools[spec.pool].submit(work).addCallback(packed)

@@ -24,6 +24,7 @@ class PeerFactory(Factory):
     :param make_greeting: called for each connection (its nonce is fresh).
     :param dispatcher: answers requests that come in.
     :param connections: how many at most; the next is refused by closing it.
+    :param budget: counts bytes in work; the node's pool may share it.
     """
 
     noisy = False
@@ -37,6 +38,7 @@ class PeerFactory(Factory):
         lamport: LamportClock,
         limits: Limits | None = None,
         connections: int = 1000,
+        budget: Budget | None = None,
     ) -> None:
         self._make_greeting = make_greeting
         self._dispatcher = dispatcher
@@ -44,7 +46,7 @@ class PeerFactory(Factory):
         self._lamport = lamport
         self._limits = limits or Limits()
         self._most = connections
-        self.budget = Budget(self._limits.bytes_per_node)
+        self.budget = budget or Budget(self._limits.bytes_per_node)
         self.connections: dict[int, PeerProtocol] = {}
         self._count = 0
         self._stopped = False
@@ -57,6 +59,11 @@ class PeerFactory(Factory):
         self._count += 1
         number = self._count
 
+        def ready(protocol: PeerProtocol) -> None:
+            # Whoever dialled closes first; this is for those who went away
+            # without a word, and would be counted for ever.
+            protocol.close_when_idle(2 * self._limits.idle)
+
         def lost(protocol: PeerProtocol, reason: PeerStoreError) -> None:
             self.connections.pop(number, None)
 
@@ -67,7 +74,7 @@ class PeerFactory(Factory):
             self._lamport,
             self._limits,
             self.budget,
-            lambda protocol: None,
+            ready,
             lost,
         )
         protocol.factory = self

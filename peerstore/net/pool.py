@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from peerstore import ids
-from peerstore.errors import ConnectionLost, PeerMismatch, PeerStoreError, PeerTimeout, PeerUnreachable
+from peerstore.errors import ConnectionLost, PeerError, PeerMismatch, PeerStoreError, PeerTimeout, PeerUnreachable
 from peerstore.interfaces import IDispatcher, INetwork, IPeerPool
 from peerstore.net.limits import Budget, Limits
 from peerstore.net.protocol import PeerProtocol
@@ -25,19 +25,29 @@ __all__ = ["PeerPool"]
 
 BACKOFF_FIRST = 0.25
 BACKOFF_MOST = 30.0
+#: Beyond so many addresses those that are not in use are forgotten.
+LINES = 1024
 
 
 class _Line:
-    """What the pool knows of one address."""
+    """What the pool knows of one address.
+
+    *protocol* is greeted and in use; *dialled* is not yet connected, or not
+    yet greeted, and *attempt* is the dial while it lasts.
+    """
 
     def __init__(self) -> None:
         self.protocol: PeerProtocol | None = None
+        self.dialled: PeerProtocol | None = None
+        self.attempt: Deferred[Any] | None = None
         self.waiting: list[Deferred[PeerProtocol]] = []
-        self.dialling = False
         self.failures = 0
         self.not_before = 0.0
         self.last_error = ""
-        self.idle_timer: IDelayedCall | None = None
+
+    def forgettable(self, now: float) -> bool:
+        """Whether nothing is lost when the line is dropped."""
+        return self.protocol is None and self.dialled is None and self.not_before <= now
 
 
 @implementer(IPeerPool)
@@ -51,9 +61,8 @@ class PeerPool:
     :param rng: spreads the back-off, so that nodes do not dial in step.
     :param make_greeting: called for each connection.
     :param dispatcher: answers what the other ends ask; may be None.
+    :param budget: counts bytes in work; the node's listener may share it.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -64,6 +73,7 @@ class PeerPool:
         dispatcher: IDispatcher | None,
         lamport: LamportClock,
         limits: Limits | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._network = network
         self._clock = clock
@@ -72,10 +82,20 @@ class PeerPool:
         self._dispatcher = dispatcher
         self._lamport = lamport
         self._limits = limits or Limits()
-        self._budget = Budget(self._limits.bytes_per_node)
+        self._budget = budget or Budget(self._limits.bytes_per_node)
         self._lines: dict[str, _Line] = {}
         self._watchers: list[Callable[[bytes], None]] = []
+        #: Connections whose end is a loss; and all that are open at all, in
+        #: the order in which they were made, so that each run ends the same.
+        self._kept: set[PeerProtocol] = set()
+        self._open: dict[PeerProtocol, None] = {}
+        self._stopping: list[Deferred[None]] = []
         self._stopped = False
+
+    @property
+    def remembered(self) -> int:
+        """Addresses that are in use, or were of late."""
+        return len(self._lines)
 
     def call(
         self, address: str, method: str, body: Any, timeout: float | None = None, fp: bytes | None = None
@@ -87,15 +107,15 @@ class PeerPool:
         """A Deferred of the connected peer; fails with a PeerError."""
         if self._stopped:
             return fail(PeerUnreachable("This program is stopping."))
-        line = self._lines.setdefault(address, _Line())
-        if line.protocol is not None and not line.protocol.ended:
+        line = self._line(address)
+        if line.protocol is not None and line.protocol.usable:
             return self._checked(line.protocol, fp)
         now = self._clock.seconds()
-        if not line.dialling and now < line.not_before:
+        if line.dialled is None and now < line.not_before:
             return fail(PeerUnreachable(line.last_error, f"It is dialled again in {line.not_before - now:.1f} s."))
         waiter: Deferred[PeerProtocol] = Deferred()
         line.waiting.append(waiter)
-        if not line.dialling:
+        if line.dialled is None:
             self._dial(address, line)
         return waiter.addCallback(self._checked, fp)
 
@@ -104,9 +124,8 @@ class PeerPool:
         dials anew and greets anew."""
         line = self._lines.get(address)
         if line is not None and line.protocol is not None:
-            protocol, line.protocol = line.protocol, None
-            if line.idle_timer is not None and line.idle_timer.active():
-                line.idle_timer.cancel()
+            protocol = line.protocol
+            self._let_go(line, protocol)
             protocol.close(ConnectionLost("The connection was closed on our side."))
 
     def forget_backoff(self, address: str) -> None:
@@ -120,15 +139,26 @@ class PeerPool:
         self._watchers.append(callback)
 
     def stop(self) -> Deferred[None]:
-        """Close everything; calls in flight fail."""
+        """Close everything; calls in flight and dials under way fail.  Fires
+        when the last connection has ended."""
         self._stopped = True
+        self._kept.clear()
+        reason = PeerUnreachable("This program is stopping.")
         for line in list(self._lines.values()):
-            if line.idle_timer is not None and line.idle_timer.active():
-                line.idle_timer.cancel()
-            if line.protocol is not None:
-                line.protocol.abort(ConnectionLost("This program is stopping."))
-            self._fail_waiting(line, PeerUnreachable("This program is stopping."))
-        return succeed(None)
+            dialled, line.dialled = line.dialled, None
+            if dialled is not None:
+                dialled.abort(reason)
+            attempt, line.attempt = line.attempt, None
+            if attempt is not None:
+                attempt.cancel()
+            self._fail_waiting(line, reason)
+        for protocol in list(self._open):
+            protocol.abort(ConnectionLost("This program is stopping."))
+        if not self._open:
+            return succeed(None)
+        stopped: Deferred[None] = Deferred()
+        self._stopping.append(stopped)
+        return stopped
 
     # -- inside ----------------------------------------------------------------
 
@@ -142,30 +172,33 @@ class PeerPool:
             )
         return succeed(protocol)
 
-    def _dial(self, address: str, line: _Line) -> None:
-        line.dialling = True
+    def _line(self, address: str) -> _Line:
+        line = self._lines.get(address)
+        if line is None:
+            if len(self._lines) >= LINES:
+                # Peers tell us addresses, and may make them up.
+                now = self._clock.seconds()
+                self._lines = {at: kept for at, kept in self._lines.items() if not kept.forgettable(now)}
+            line = self._lines[address] = _Line()
+        return line
 
+    def _let_go(self, line: _Line, protocol: PeerProtocol) -> None:
+        """Its end will be no loss."""
+        self._kept.discard(protocol)
+        if line.protocol is protocol:
+            line.protocol = None
+
+    def _dial(self, address: str, line: _Line) -> None:
         def ready(protocol: PeerProtocol) -> None:
-            line.dialling = False
-            line.failures = 0
-            line.not_before = 0.0
-            line.protocol = protocol
-            line.idle_timer = self._clock.callLater(self._limits.idle, self._maybe_idle, line)
-            waiting, line.waiting = line.waiting, []
-            for waiter in waiting:
-                waiter.callback(protocol)
+            if line.dialled is protocol:
+                self._ready(line, protocol)
 
         def lost(protocol: PeerProtocol, reason: PeerStoreError) -> None:
-            if line.protocol is protocol:
-                line.protocol = None
-                if line.idle_timer is not None and line.idle_timer.active():
-                    line.idle_timer.cancel()
-                for watcher in list(self._watchers):
-                    watcher(protocol.fp)
-            elif line.dialling:
+            if line.dialled is protocol:
                 self._failed(Failure(reason), address, line)
+            self._lost(line, protocol)
 
-        protocol = PeerProtocol(
+        protocol = line.dialled = PeerProtocol(
             self._clock,
             self._make_greeting(),
             self._dispatcher,
@@ -176,40 +209,70 @@ class PeerPool:
             lost,
             address,
         )
-        attempt = maybeDeferred(self._network.connect, address, _OneProtocol(protocol))
+
+        def connected(_: Any) -> None:
+            line.attempt = None
+            if not protocol.ended:
+                self._open[protocol] = None
+
+        def failed(failure: Failure) -> None:
+            # Should it connect after all, it is too late.
+            protocol.abort()
+            if line.dialled is protocol:
+                self._failed(failure, address, line)
+
+        attempt = line.attempt = maybeDeferred(self._network.connect, address, _OneProtocol(protocol))
         attempt.addTimeout(self._limits.connect_timeout, self._clock)
-        attempt.addErrback(self._failed, address, line)
+        attempt.addCallbacks(connected, failed)
+
+    def _ready(self, line: _Line, protocol: PeerProtocol) -> None:
+        line.dialled = None
+        line.failures = 0
+        line.not_before = 0.0
+        line.protocol = protocol
+        self._kept.add(protocol)
+        protocol.close_when_idle(self._limits.idle, lambda: self._let_go(line, protocol))
+        waiting, line.waiting = line.waiting, []
+        for waiter in waiting:
+            waiter.callback(protocol)
+
+    def _lost(self, line: _Line, protocol: PeerProtocol) -> None:
+        kept = protocol in self._kept
+        self._let_go(line, protocol)
+        self._open.pop(protocol, None)
+        if kept:
+            for watcher in list(self._watchers):
+                watcher(protocol.fp)
+        if not self._open:
+            stopping, self._stopping = self._stopping, []
+            for stopped in stopping:
+                stopped.callback(None)
 
     def _failed(self, failure: Failure, address: str, line: _Line) -> None:
-        if not line.dialling:
-            return
-        line.dialling = False
+        line.dialled = None
+        line.attempt = None
         line.failures += 1
         pause = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(line.failures - 1, 10))
         line.not_before = self._clock.seconds() + pause * self._rng.uniform(0.5, 1.0)
-        line.last_error = f"Nobody answers at {address} ({_why(failure)})."
         error = failure.value
-        if not isinstance(error, PeerStoreError) or isinstance(error, PeerTimeout):
+        if isinstance(error, PeerError) and not isinstance(error, PeerTimeout):
+            line.last_error = error.what
+        else:
+            line.last_error = f"Nobody answers at {address} ({self._why(failure)})."
             error = PeerUnreachable(line.last_error, "Check the address, and that the node runs.")
         self._fail_waiting(line, error)
+
+    def _why(self, failure: Failure) -> str:
+        if failure.check(DeferredTimeout):
+            return f"not within {self._limits.connect_timeout:g} s"
+        text = failure.getErrorMessage() or type(failure.value).__name__
+        return text.rstrip(".").split("\n")[0]
 
     @staticmethod
     def _fail_waiting(line: _Line, error: PeerStoreError) -> None:
         waiting, line.waiting = line.waiting, []
         for waiter in waiting:
             waiter.errback(error)
-
-    def _maybe_idle(self, line: _Line) -> None:
-        protocol = line.protocol
-        if protocol is None:
-            return
-        quiet = self._clock.seconds() - protocol.last_active
-        if quiet >= self._limits.idle and protocol.idle:
-            line.protocol = None
-            protocol.close(ConnectionLost("The connection was idle."))
-            return
-        again = max(1.0, self._limits.idle - quiet) if quiet < self._limits.idle else self._limits.idle
-        line.idle_timer = self._clock.callLater(again, self._maybe_idle, line)
 
 
 class _OneProtocol(Factory):
@@ -222,8 +285,3 @@ class _OneProtocol(Factory):
 
     def buildProtocol(self, addr: Any) -> PeerProtocol:
         return self._protocol
-
-
-def _why(failure: Failure) -> str:
-    text = failure.getErrorMessage() or type(failure.value).__name__
-    return text.rstrip(".").split("\n")[0]

@@ -19,6 +19,7 @@ from peerstore.gateway.gateway import Gateway
 from peerstore.interfaces import IBlockingRunner, INetwork, INodeStore
 from peerstore.net.dispatch import Dispatcher
 from peerstore.net.factory import PeerFactory
+from peerstore.net.limits import Budget, Limits
 from peerstore.net.pool import PeerPool
 from peerstore.node.admission import Admission
 from peerstore.node.config import (
@@ -95,8 +96,11 @@ class NodeService(Service):
         self.lamport = LamportClock()
         self.hosts = HostTable(clock)
         self.dispatcher = Dispatcher({}, config.workers, config.queue)
-        self.factory = PeerFactory(self._greeting, self.dispatcher, clock, self.lamport)
-        self.pool = PeerPool(network, clock, rng, self._greeting, self.dispatcher, self.lamport)
+        limits = Limits()
+        budget = Budget(limits.bytes_per_node)
+        greet, lamport = self._greeting, self.lamport
+        self.factory = PeerFactory(greet, self.dispatcher, clock, lamport, limits, budget=budget)
+        self.pool = PeerPool(network, clock, rng, greet, self.dispatcher, lamport, limits, budget)
         self.ring: RingHost | None = None
         self.watchers = Watchers(clock)
         self._replicator: Replicator | None = None
