@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
@@ -101,7 +101,21 @@ class Locator:
         if len(self._ends) >= CACHE_LIMIT:
             self._ends.clear()
             self._routes.clear()
+        self._overtake(route.after, route.through)
         if route.through not in self._routes:
             insort(self._ends, route.through)
         self._routes[route.through] = route
         return route
+
+    def _overtake(self, after: int, through: int) -> None:
+        """Drop ranges that end inside a new one: their owners are gone, and
+        each would stand before it for good."""
+        low, high = bisect_right(self._ends, after), bisect_left(self._ends, through)
+        if after < through:
+            inside = self._ends[low:high]
+            del self._ends[low:high]
+        else:
+            inside = self._ends[low:] + self._ends[:high]
+            self._ends = self._ends[high:low]
+        for end in inside:
+            del self._routes[end]
