@@ -24,6 +24,7 @@ class Lane:
         self.used = 0
         self.busy = 0
         self._waiting: deque[tuple[Deferred[None], int]] = deque()
+        self._admitting = False
 
     def acquire(self, size: int) -> Deferred[None]:
         """Fires when *size* bytes may go; cancel it to leave the queue."""
@@ -49,10 +50,16 @@ class Lane:
         self.busy += 1
 
     def _admit(self) -> None:
+        # Never one inside the other: where each is done at once (a host that
+        # is known to be down), all that wait would be as many calls deep.
+        if self._admitting:
+            return
+        self._admitting = True
         while self._waiting and self._fits(self._waiting[0][1]):
             waiter, size = self._waiting.popleft()
             self._take(size)
             waiter.callback(None)
+        self._admitting = False
 
     def _leave(self, waiter: Deferred[None]) -> None:
         self._waiting = deque(entry for entry in self._waiting if entry[0] is not waiter)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections import deque
 from typing import Any, NamedTuple, Protocol
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from peerstore import ids
@@ -56,7 +57,9 @@ class Locator:
         self._clock = clock
         self._ends: list[int] = []
         self._routes: dict[int, Route] = {}
-        self._turns = DeferredSemaphore(PARALLEL)
+        self._looking = 0
+        self._waiting: deque[tuple[int, float, Deferred[Route | None]]] = deque()
+        self._waking = False
 
     def cached(self, key: int, max_age: float = LIFETIME) -> Route | None:
         """The range that *key* was known to lie in, *max_age* (s) ago at most."""
@@ -76,11 +79,42 @@ class Locator:
         route = self.cached(key, max_age)
         if route is not None:
             return route
-        turn: DeferredSemaphore = await self._turns.acquire()
+        if self._looking < PARALLEL and not self._waiting:
+            self._looking += 1
+        else:
+            turn: Deferred[Route | None] = Deferred(self._leave)
+            self._waiting.append((key, max_age, turn))
+            route = await turn
+            if route is not None:
+                return route
         try:
-            return self.cached(key, max_age) or self._learn(await self._lookup.lookup(key))
+            return self._learn(await self._lookup.lookup(key))
         finally:
-            turn.release()
+            self._looking -= 1
+            self._wake()
+
+    def _wake(self) -> None:
+        """Let those who wait go on: with a range that was learned meanwhile,
+        or with a lookup of their own.
+
+        One after the other, never one inside the other: hundreds that wait
+        for one key would be as many calls deep.
+        """
+        if self._waking:
+            return
+        self._waking = True
+        while self._waiting:
+            key, max_age, turn = self._waiting[0]
+            route = self.cached(key, max_age)
+            if route is None and self._looking >= PARALLEL:
+                break
+            self._waiting.popleft()
+            self._looking += route is None
+            turn.callback(route)
+        self._waking = False
+
+    def _leave(self, turn: Deferred[Route | None]) -> None:
+        self._waiting = deque(entry for entry in self._waiting if entry[2] is not turn)
 
     def forget(self, route: Route) -> None:
         """This range turned out to be wrong; ask anew next time."""

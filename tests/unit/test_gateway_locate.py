@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -179,6 +179,49 @@ class LocatorTests(SynchronousTestCase):
             self.ring.held.pop(0)()
         self.assertEqual({self.successResultOf(done).owner.id for done in waiting}, {200})
         self.assertEqual(len(self.ring.asked), PARALLEL)
+
+    def test_thousands_for_one_key(self) -> None:
+        """A long chain's entries all have one: none waits inside another."""
+        self.ring.held = []
+        waiting = [Deferred.fromCoroutine(self.locator.locate(150)) for _ in range(5000)]
+        while self.ring.held:
+            self.ring.held.pop(0)()
+        self.assertEqual({self.successResultOf(done).owner.id for done in waiting}, {200})
+
+    def test_thousands_that_fail(self) -> None:
+        """So do failures reach everybody, each after a lookup of its own."""
+        self.ring.held = []
+        waiting = [Deferred.fromCoroutine(self.locator.locate(150)) for _ in range(3000)]
+        self.ring.broken = True
+        self.ring.answer = lambda key: None  # type: ignore[assignment, method-assign, return-value]
+        while self.ring.held:
+            self.ring.held.pop(0)()
+        self.assertTrue(all(done.called for done in waiting))
+        for done in waiting:
+            self.failureResultOf(done)
+
+    def test_giving_up_while_waiting_for_a_turn(self) -> None:
+        """Who is cancelled leaves the queue; the others get theirs."""
+        self.ring.held = []
+        waiting = [Deferred.fromCoroutine(self.locator.locate(100 * place + 50)) for place in range(3)]
+        waiting += [Deferred.fromCoroutine(self.locator.locate(150)) for _ in range(PARALLEL)]
+        waiting[-1].cancel()
+        self.failureResultOf(waiting.pop(), CancelledError)
+        while self.ring.held:
+            self.ring.held.pop(0)()
+        for done in waiting:
+            self.successResultOf(done)
+
+    def test_giving_up_during_a_lookup(self) -> None:
+        """The turn of one that is cancelled goes to the next."""
+        self.ring.held = []
+        waiting = [Deferred.fromCoroutine(self.locator.locate(150)) for _ in range(PARALLEL + 1)]
+        for done in waiting[:PARALLEL]:
+            done.cancel()
+            self.failureResultOf(done, CancelledError)
+        self.assertEqual(len(self.ring.asked), PARALLEL + 1)
+        self.ring.held[-1]()
+        self.assertEqual(self.successResultOf(waiting[-1]).owner.id, 200)
 
     def test_failures_give_their_turns_back(self) -> None:
         """However many lookups failed, the next one is made."""
