@@ -99,25 +99,31 @@ class ChunkReader:
         return found
 
     async def have(self, owner: bytes, hashes: Sequence[bytes]) -> frozenset[bytes]:
-        """Those of *owner*'s chunks that enough hosts have to be certain."""
+        """Those of *owner*'s chunks that enough hosts have to be certain.
+
+        The first k hosts are asked, and, of what too few of those have, the
+        next k, where chunks spill to.
+        """
         searches = [_Search(digest) for digest in dict.fromkeys(hashes)]
         await self._route(searches)
-        votes: dict[bytes, int] = {}
-        asked: dict[bytes, tuple[Member, list[bytes]]] = {}
         copies = await self._settings.copies()
-        for search in searches:
-            for member in replica_hosts(search.hosts, copies):
-                asked.setdefault(member.fp, (member, []))[1].append(search.digest)
-        await all_of(
-            [
-                Deferred.fromCoroutine(self._have_there(member, owner, digests[at : at + PER_QUESTION], votes))
-                for member, digests in asked.values()
-                for at in range(0, len(digests), PER_QUESTION)
-            ]
-        )
+        votes: dict[bytes, int] = {}
         enough = {
             search.digest: needed(copies, max(len(search.hosts), self._settings.known_hosts())) for search in searches
         }
+        for first in (0, copies):
+            short = [search for search in searches if votes.get(search.digest, 0) < enough[search.digest]]
+            asked: dict[bytes, tuple[Member, list[bytes]]] = {}
+            for search in short:
+                for member in search.hosts[first : first + copies]:
+                    asked.setdefault(member.fp, (member, []))[1].append(search.digest)
+            await all_of(
+                [
+                    Deferred.fromCoroutine(self._have_there(member, owner, digests[at : at + PER_QUESTION], votes))
+                    for member, digests in asked.values()
+                    for at in range(0, len(digests), PER_QUESTION)
+                ]
+            )
         return frozenset(digest for digest, count in votes.items() if count >= enough[digest])
 
     async def _have_there(

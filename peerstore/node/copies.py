@@ -85,6 +85,11 @@ class Copier:
         here = Deferred.fromCoroutine(self._keep_here(good))
         there = Deferred.fromCoroutine(self._copy(good))
         await all_of([here, there])
+        # What we could not keep ourselves is short of one copy still.
+        short = [post for post in good if self._fp not in post.holders]
+        for post in short:
+            post.wanted += 1
+        await self._copy(short)
         return [self._outcome(post) for post in posts]
 
     def _plan(self, post: _Posted) -> None:

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from peerstore import ids
-from peerstore.errors import CorruptData, RingMismatch
+from peerstore.errors import CorruptData, RingMismatch, StorageError
 from peerstore.gateway.gateway import Gateway
 from peerstore.interfaces import IBlockingRunner, INetwork, INodeStore
 from peerstore.net.dispatch import Dispatcher
@@ -106,6 +106,7 @@ class NodeService(Service):
         self._replicator: Replicator | None = None
         self._saver = Periodic(clock, self._save_hosts, lambda: SAVE_HOSTS, "keeping the known hosts")
         self._saved_version = -1
+        self._not_kept = ""
         self._port: Any = None
         self._opened = False
         self._starting: Deferred[None] | None = None
@@ -299,11 +300,20 @@ class NodeService(Service):
 
     async def _save_hosts(self) -> None:
         version = self.hosts.version
-        if version != self._saved_version and self._opened:
+        if version == self._saved_version or not self._opened:
+            return
+        try:
             await self.store.keep_setting("hosts", self.hosts.pack())
-            self._saved_version = version
             if self.ring is not None and not self.ring.alone:
                 await self._keep_settings()
+        except StorageError as error:
+            # Known again from the first node that is met; said once.
+            if str(error) != self._not_kept:
+                self._log.error("the known hosts could not be kept: {why}", why=str(error))
+            self._not_kept = str(error)
+            return
+        self._saved_version = version
+        self._not_kept = ""
 
 
 def _fork(result: Any, other: Deferred[Any]) -> None:

@@ -9,9 +9,9 @@ from peerstore import ids
 from peerstore.files.chunk import chunk_item, seal_chunk
 from peerstore.files.head import head_item
 from peerstore.items import Item
-from peerstore.transactions.entry import NO_ENTRY, Entry, entry_item
+from peerstore.transactions.entry import NO_ENTRY, Entry, Operation, OperationKind, entry_item
 
-__all__ = ["DEVICE", "OWNER", "a_chain", "a_chunk", "a_head", "an_entry", "log_id"]
+__all__ = ["DEVICE", "OWNER", "a_chain", "a_chunk", "a_head", "a_large_entry", "an_entry", "log_id"]
 
 OWNER = ids.key_id(b"an owner's key")
 DEVICE = b"D" * 16
@@ -47,3 +47,10 @@ def a_chain(count: int, device: bytes = DEVICE, start: Sequence[Item] = ()) -> l
         before = chain[-1].key.element if chain else NO_ENTRY
         chain.append(an_entry(len(chain) + 1, before, device))
     return chain[len(start) :]
+
+
+def a_large_entry(number: int, previous: bytes = NO_ENTRY, size: int = 1_200_000, device: bytes = DEVICE) -> Item:
+    """An entry of about *size* bytes, as those of many long names are."""
+    count = size // 12_000 + 1
+    operation = Operation(OperationKind.UPDATE, bytes(20), bytes(32), ((device, 1),), 1, bytes(size // count))
+    return entry_item(log_id(), Entry(OWNER, device, number, previous, number, 0, (), (operation,) * count))

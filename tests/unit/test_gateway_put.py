@@ -14,7 +14,7 @@ from peerstore.items import Item
 from peerstore.transactions.entry import entry_of
 from peerstore.wire.messages import Status
 from tests.support.rings import Ring, Wire
-from tests.support.things import a_chain, a_chunk, a_head, log_id
+from tests.support.things import a_chain, a_chunk, a_head, a_large_entry, an_entry, log_id
 
 
 def refuse(error: Exception) -> Callable[[Any], Any]:
@@ -302,8 +302,6 @@ class ChainTests(SynchronousTestCase):
         self.ring.put(chain, self.gateway)
         forked = a_chain(1, start=[chain[0]])
         self.assertEqual(forked, chain[1:])
-        from tests.support.things import an_entry
-
         (outcome,) = self.ring.put([an_entry(2, chain[0].key.element, wall=5)], self.gateway)
         self.assertEqual(outcome.status, Status.REJECTED)
 
@@ -389,12 +387,7 @@ class HeadsAndEntriesTests(SynchronousTestCase):
 
     def test_entries_too_large_to_go_along(self) -> None:
         """They are appended after the heads."""
-        from peerstore.transactions.entry import NO_ENTRY, Entry, Operation, OperationKind, entry_item
-        from tests.support.things import DEVICE, OWNER
-
-        operation = Operation(OperationKind.UPDATE, bytes(20), bytes(32), (), bytes(700_000))
-        first = entry_item(log_id(), Entry(OWNER, DEVICE, 1, NO_ENTRY, 1, 0, (), (operation, operation)))
-        self.entry = [first]
+        self.entry = [a_large_entry(1)]
         outcomes = self.put()
         self.assertTrue(all(out.certain for out in outcomes))
         self.assertEqual(self.passed_on(), 0)
