@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from peerstore import ids
-from peerstore.errors import PeerStoreError, StorageError
+from peerstore.errors import Busy, PeerStoreError, PeerTimeout, StorageError
 from peerstore.gateway.ask import ask
-from peerstore.gateway.put import batches
+from peerstore.gateway.lanes import Lanes
+from peerstore.gateway.patience import Patience
+from peerstore.gateway.put import Batch, batches
 from peerstore.gateway.together import all_of
 from peerstore.interfaces import IPeerPool
 from peerstore.items import Item, Kind
@@ -24,6 +28,10 @@ from peerstore.wire.messages import Status
 __all__ = ["Copier", "PUSH_TIMEOUT"]
 
 PUSH_TIMEOUT = 15.0
+#: Seconds that the last copies get once the others are enough.
+GRACE = 2.0
+#: Seconds for which a host that says BUSY is asked again.
+BUSY_PATIENCE = 3.0
 
 
 class _Posted:
@@ -36,6 +44,46 @@ class _Posted:
         self.holders: list[bytes] = []
         self.next_hosts: list[Member] = []
         self.wanted = 0
+        self.enough = 1
+        self.became_certain: Callable[[], None] = lambda: None
+
+    def add(self, fp: bytes, first: bool = False) -> None:
+        """One more host has it on disk."""
+        self.holders.insert(0 if first else len(self.holders), fp)
+        if len(self.holders) == self.enough:
+            self.became_certain()
+
+
+class _Waiting:
+    """Waits for copies: for all of them, but once every item is certain only
+    ``GRACE`` longer.  A holder whose disk hangs must not stop all writes."""
+
+    def __init__(self, clock: IReactorTime, posts: Sequence[_Posted]) -> None:
+        self._clock = clock
+        self._uncertain = len(posts)
+        self._done: Deferred[object] = Deferred()
+        self._timer: IDelayedCall | None = None
+        for post in posts:
+            post.became_certain = self._one_more
+
+    async def until(self, copying: Deferred[None]) -> None:
+        """Return when there is no more to wait for; what is still on its way
+        then is the caller's to call back, and left to replication."""
+        copying.addBoth(self._finish)
+        try:
+            await self._done
+        finally:
+            if self._timer is not None and self._timer.active():
+                self._timer.cancel()
+
+    def _one_more(self) -> None:
+        self._uncertain -= 1
+        if not self._uncertain:
+            self._timer = self._clock.callLater(GRACE, self._finish, None)
+
+    def _finish(self, result: object) -> None:
+        if not self._done.called:
+            self._done.callback(result)
 
 
 class _Parcel(NamedTuple):
@@ -50,15 +98,29 @@ class Copier:
 
     :param pool: reaches the other holders.
     :param fp: our own fingerprint.
+    :param lanes: bounds on the copies in flight: what a host will not take at
+        the same time waits here, and is not taken for a refusal.
     """
 
     _log = Logger()
 
-    def __init__(self, keeper: Keeper, ranges: Ranges, pool: IPeerPool, fp: bytes) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        ranges: Ranges,
+        pool: IPeerPool,
+        fp: bytes,
+        lanes: Lanes,
+        clock: IReactorTime,
+        rng: random.Random,
+    ) -> None:
         self._keeper = keeper
         self._ranges = ranges
         self._pool = pool
         self._fp = fp
+        self._lanes = lanes
+        self._clock = clock
+        self._rng = rng
 
     async def post(self, items: Sequence[Item]) -> list[ItemOutcome]:
         """Keep and copy; one outcome each, in order.
@@ -81,16 +143,30 @@ class Copier:
         good = [post for post in mine if post.status is Status.OK]
         for post in good:
             self._plan(post)
-        # Our own disk and the others' work at the same time.
-        here = Deferred.fromCoroutine(self._keep_here(good))
-        there = Deferred.fromCoroutine(self._copy(good))
-        await all_of([here, there])
-        # What we could not keep ourselves is short of one copy still.
-        short = [post for post in good if self._fp not in post.holders]
+        await self._store(good)
+        return [self._outcome(post) for post in posts]
+
+    async def _store(self, posts: Sequence[_Posted]) -> None:
+        """On our own disk and on others', at the same time."""
+        waiting = _Waiting(self._clock, posts)
+        kept: Deferred[None] = Deferred()
+        copying = Deferred.fromCoroutine(self._spread(posts, kept))
+        try:
+            await self._keep_here(posts)
+            kept.callback(None)
+            await waiting.until(copying)
+        finally:
+            copying.cancel()
+
+    async def _spread(self, posts: Sequence[_Posted], kept: Deferred[None]) -> None:
+        """To the others; one more for what we could not keep ourselves, once
+        our own disk has answered (*kept*)."""
+        await self._copy(posts)
+        await kept
+        short = [post for post in posts if self._fp not in post.holders]
         for post in short:
             post.wanted += 1
         await self._copy(short)
-        return [self._outcome(post) for post in posts]
 
     def _plan(self, post: _Posted) -> None:
         assert post.own is not None
@@ -98,6 +174,7 @@ class Copier:
         reach = 2 * copies if post.item.key.kind is Kind.CHUNK else copies
         post.next_hosts = list(self._ranges.holders(post.own, reach)[1:])
         post.wanted = copies - 1
+        post.enough = self._ranges.majority(len(self._ranges.holders(post.own, copies)))
 
     async def _keep_here(self, posts: Sequence[_Posted]) -> None:
         try:
@@ -106,7 +183,7 @@ class Copier:
             self._log.warn("could not store {n} items: {why}", n=len(posts), why=error.what)
             return
         for post in posts:
-            post.holders.insert(0, self._fp)
+            post.add(self._fp, first=True)
 
     async def _copy(self, posts: Sequence[_Posted]) -> None:
         """Push each item to as many hosts as it needs, in passes: whatever a
@@ -129,20 +206,37 @@ class Copier:
                 contents = [post.item for post in parcel.posts]
                 for batch in batches(range(len(contents)), contents):
                     part = [parcel.posts[place] for place in batch.places]
-                    sending.append(Deferred.fromCoroutine(self._push(parcel.member, part)))
+                    sending.append(Deferred.fromCoroutine(self._push(parcel.member, batch, part)))
             await all_of(sending)
             short = [post for post in short if len([fp for fp in post.holders if fp != self._fp]) < post.wanted]
 
-    async def _push(self, member: Member, posts: Sequence[_Posted]) -> None:
+    async def _push(self, member: Member, batch: Batch, posts: Sequence[_Posted]) -> None:
         body = Push(tuple(post.item for post in posts))
+        began = self._clock.seconds()
+        waits = Patience(self._clock, self._rng, BUSY_PATIENCE)
         try:
-            pushed = await ask(self._pool, member, "push", body, Pushed, PUSH_TIMEOUT)
+            pushed = await self._ask(member, batch.size, body, began)
+            while pushed is None and await waits.pause():
+                pushed = await self._ask(member, batch.size, body, began)
+            if pushed is None:
+                raise Busy("It is still busy.")
         except PeerStoreError as error:
             self._log.debug("a copy to {host} failed: {why}", host=ids.short(member.fp), why=error.what)
             return
         for post, status in zip(posts, pushed.statuses, strict=False):
             if status == Status.OK:
-                post.holders.append(member.fp)
+                post.add(member.fp)
+
+    async def _ask(self, member: Member, size: int, body: Push, began: float) -> Pushed | None:
+        """One attempt; None when the other host is busy."""
+        try:
+            async with self._lanes.room(member.fp, size):
+                # Behind others that a host let wait in vain: once is enough.
+                if self._clock.seconds() - began >= PUSH_TIMEOUT:
+                    raise PeerTimeout(f"{member.address} takes no copies just now.")
+                return await ask(self._pool, member, "push", body, Pushed, PUSH_TIMEOUT)
+        except Busy:
+            return None
 
     def _outcome(self, post: _Posted) -> ItemOutcome:
         if post.own is None:

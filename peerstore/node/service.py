@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 
 from peerstore import ids
 from peerstore.errors import CorruptData, RingMismatch, StorageError
-from peerstore.gateway.gateway import Gateway
+from peerstore.gateway.gateway import HOST_BYTES, HOST_REQUESTS, TOTAL_BYTES, TOTAL_REQUESTS, Gateway
+from peerstore.gateway.lanes import Lanes
 from peerstore.interfaces import IBlockingRunner, INetwork, INodeStore
 from peerstore.net.dispatch import Dispatcher
 from peerstore.net.factory import PeerFactory
@@ -265,7 +266,8 @@ class NodeService(Service):
         )
         ranges = Ranges(ring, self.hosts, self.fp, self.address, self.incarnation, self.copies)
         keeper = Keeper(self.store, Admission(self._runner), self.watchers)
-        copier = Copier(keeper, ranges, self.pool, self.fp)
+        lanes = Lanes(TOTAL_BYTES, TOTAL_REQUESTS, HOST_BYTES, HOST_REQUESTS)
+        copier = Copier(keeper, ranges, self.pool, self.fp, lanes, self._clock, self._rng)
         everybody = LoopbackPool(self.pool, self.dispatcher, self.fp, self._greeting)
         gateway = Gateway(everybody, self.hosts, ring, self._clock, self._rng, copies=self.copies, patience=10.0)
         exchange = Exchange(self.store, keeper, self.pool)

@@ -1,0 +1,291 @@
+"""Copies in a simulated ring: three hosts have each thing, and it stays so."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from peerstore.errors import Busy
+from peerstore.items import Item, ItemKey
+from peerstore.wire.bodies import GetHeads, ReadSince
+from peerstore.wire.messages import Status
+from tests.support.rings import Ring, Wire, items_named
+from tests.support.things import OWNER, a_chain, a_chunk, a_head, log_id
+
+CHUNKS = [a_chunk(number) for number in range(40)]
+HEADS = [a_head(number) for number in range(40)]
+CHAIN = a_chain(40)
+EVERYTHING = CHUNKS + HEADS + CHAIN
+
+
+def expected(ring: Ring, key: ItemKey, copies: int = 3) -> str:
+    """The hosts that should have a thing."""
+    return "".join(sorted(ring.around(key.ring_id)[:copies]))
+
+
+def fill(ring: Ring) -> None:
+    """Put everything, and see that it is certain."""
+    outcomes = ring.put(EVERYTHING, patience=60.0)
+    assert all(outcome.certain for outcome in outcomes), outcomes
+
+
+class RingTestCase(SynchronousTestCase):
+    """Reads through a fresh client, and looks at what nodes hold."""
+
+    def check_all_there(self, ring: Ring, peers: str = "") -> None:
+        """Everything comes back, byte for byte, and reads are complete."""
+        gateway = ring.client(peers, "reader")
+        found = ring.wait(gateway.get_chunks([chunk.key.element for chunk in CHUNKS], 60.0), 240.0)
+        self.assertEqual(found, items_named(CHUNKS))
+        for head in HEADS:
+            read = ring.wait(gateway.get_heads(head.key.ring_id, OWNER, (), 60.0))
+            self.assertEqual((read.items, read.complete), ((head,), True))
+        log = ring.wait(gateway.read_log(log_id(), OWNER, {}, 256, 60.0))
+        self.assertEqual((list(log.items), log.complete), (CHAIN, True))
+
+    def until_k_copies(self, ring: Ring) -> None:
+        """Wait until each thing is on its hosts, others allowed."""
+
+        def so() -> bool:
+            held = {name: ring.held(name) for name in ring.names()}
+            return all(item.key in held[name] for item in EVERYTHING for name in expected(ring, item.key))
+
+        ring.until("three copies of everything", so, 240.0)
+
+
+class SizesTests(RingTestCase):
+    """Rings of one, two, three and more."""
+
+    def test_rings_of_each_size(self) -> None:
+        """Each thing on three hosts, or on all there are; certain at a majority."""
+        for names in ("a", "ab", "abc", "abcdefg"):
+            ring = Ring(names)
+            fill(ring)
+            for item in EVERYTHING:
+                self.assertEqual(ring.holders(item.key), expected(ring, item.key), names)
+            self.check_all_there(ring)
+
+    def test_several_positions_of_each_host(self) -> None:
+        """Two copies on one machine are one: three different hosts have it."""
+        ring = Ring("abcd", virtual_nodes=4)
+        fill(ring)
+        for item in EVERYTHING:
+            self.assertEqual(ring.holders(item.key), expected(ring, item.key))
+
+    def test_growing_from_one(self) -> None:
+        """What a lone node took is on three hosts once there are three."""
+        ring = Ring("a")
+        fill(ring)
+        for name in "bcd":
+            ring.world.start(name, "a")
+            ring.settle()
+            self.until_k_copies(ring)
+            self.check_all_there(ring, name)
+
+    def test_a_majority_is_enough(self) -> None:
+        """With one of three holders cut off, two make it certain."""
+        ring = Ring("abc")
+        head = HEADS[0]
+        last = ring.around(head.key.ring_id)[2]
+        others = [name for name in ring.names() if name != last]
+        ring.world.network.cut([last], [*others, "user"])
+        (outcome,) = ring.put([head], ring.client("".join(others)), patience=60.0)
+        self.assertTrue(outcome.certain)
+        self.assertEqual(len(outcome.holders), 2)
+
+    def test_a_minority_is_not(self) -> None:
+        """One of three is told as one, and is not certain."""
+        ring = Ring("abc")
+        head = HEADS[0]
+        owner, *others = ring.around(head.key.ring_id)
+        ring.world.network.cut([owner], others)
+        outcomes = ring.put([head], ring.client(owner), patience=5.0)
+        self.assertEqual([outcome.certain for outcome in outcomes], [False])
+
+
+class JoinTests(RingTestCase):
+    """A new node answers for a range once it has what is in it.
+
+    "s" gets the range of the log, and some heads'.
+    """
+
+    def setUp(self) -> None:
+        self.ring = Ring("abcd")
+        fill(self.ring)
+
+    def test_it_gets_what_is_now_its_own(self) -> None:
+        """All that it should keep, of every kind, and soon."""
+        self.ring.world.start("s", "a")
+        self.ring.settle()
+        self.until_k_copies(self.ring)
+        self.assertGreater(len(self.ring.held("s")), 20)
+        self.check_all_there(self.ring, "s")
+
+    def test_not_ready_before(self) -> None:
+        """While nobody gives it anything, it says NOT_READY, never "none"."""
+        wires = [Wire(self.ring.node(name)) for name in self.ring.names()]
+        for wire in wires:
+            wire.instead("range-digest", _busy)
+        self.ring.world.start("s", "a")
+        self.ring.settle()
+        self.ring.run(1.0)
+        mine = next(head for head in HEADS if self.ring.around(head.key.ring_id)[0] == "s")
+        body = GetHeads(mine.key.ring_id, OWNER, ())
+        self.assertEqual(self.ring.refused("s", "get-heads", body), Status.NOT_READY)
+        log = ReadSince(log_id(), OWNER, (), 9)
+        self.assertEqual(self.ring.refused("s", "read-since", log), Status.NOT_READY)
+        for wire in wires:
+            wire.heal()
+        self.ring.run(5.0)
+        self.assertEqual(self.ring.ask("s", "get-heads", body).items, (mine,))
+        self.assertEqual(self.ring.ask("s", "read-since", log).entries, tuple(CHAIN[:9]))
+
+    def test_readers_never_miss_anything_meanwhile(self) -> None:
+        """At every moment of a join, what was certain is found, or not known."""
+        self.ring.world.start("s", "a")
+        gateway = self.ring.client("abcd")
+        for step in range(60):
+            head = HEADS[step % len(HEADS)]
+            read = self.ring.wait(gateway.get_heads(head.key.ring_id, OWNER, (), 60.0))
+            self.assertEqual((read.items, read.complete), ((head,), True))
+            self.ring.run(0.03)
+
+    def test_it_takes_writes_at_once(self) -> None:
+        """What is put while it joins is certain, and stays."""
+        self.ring.world.start("s", "a")
+        gateway = self.ring.client("abcd")
+        more: list[Item] = []
+        for number in range(100, 130):
+            more.append(a_head(number))
+            (outcome,) = self.ring.put([more[-1]], gateway, patience=60.0)
+            self.assertTrue(outcome.certain)
+            self.ring.run(0.05)
+        self.ring.settle()
+        for head in more:
+            read = self.ring.wait(gateway.get_heads(head.key.ring_id, OWNER))
+            self.assertEqual(read.items, (head,))
+
+    def test_two_at_once(self) -> None:
+        """Both get theirs."""
+        self.ring.world.start("m", "a")
+        self.ring.world.start("s", "b")
+        self.ring.settle()
+        self.until_k_copies(self.ring)
+        self.check_all_there(self.ring, "ms")
+
+
+class LossTests(RingTestCase):
+    """Hosts that go, politely or not, and come back."""
+
+    def test_one_of_five_dies(self) -> None:
+        """Any one: all comes back at once, and three copies are there soon."""
+        for lost in "abcde":
+            ring = Ring("abcde")
+            fill(ring)
+            ring.world.hosts[lost].crash()
+            rest = "".join(ring.names())
+            self.check_all_there(ring, rest)
+            ring.settle()
+            self.until_k_copies(ring)
+
+    def test_one_after_the_other(self) -> None:
+        """Given time in between, four of six may go."""
+        ring = Ring("abcdef")
+        fill(ring)
+        for lost in "fbda":
+            ring.world.hosts[lost].crash()
+            ring.settle()
+            self.until_k_copies(ring)
+        found = ring.wait(ring.client("ce").get_chunks([chunk.key.element for chunk in CHUNKS]))
+        self.assertEqual(found, items_named(CHUNKS))
+
+    def test_leaving(self) -> None:
+        """A node that is stopped says so; nothing is missed."""
+        ring = Ring("abcde")
+        fill(ring)
+        ring.wait(ring.world.hosts["c"].leave())
+        self.check_all_there(ring, "abde")
+        ring.settle()
+        self.until_k_copies(ring)
+
+    def test_coming_back(self) -> None:
+        """A node that was away gets what was put meanwhile."""
+        ring = Ring("abcd")
+        ring.world.hosts["c"].crash()
+        ring.settle()
+        fill(ring)
+        ring.world.start("c", "a")
+        ring.settle()
+        self.until_k_copies(ring)
+        self.check_all_there(ring, "c")
+
+    def test_a_power_cut(self) -> None:
+        """All at once, and all back: everything that was certain is there."""
+        ring = Ring("abcde")
+        fill(ring)
+        for host in list(ring.world.running()):
+            host.crash()
+        ring.world.start("a")
+        for name in "bcde":
+            ring.world.start(name, "a")
+        ring.settle()
+        self.check_all_there(ring)
+
+    def test_two_of_two(self) -> None:
+        """Of a ring of two either has it all: chunks are there, and what is
+        voted on is told as not known for certain."""
+        for lost in "ab":
+            ring = Ring("ab")
+            fill(ring)
+            ring.world.hosts[lost].crash()
+            (left,) = ring.names()
+            gateway = ring.client(left)
+            found = ring.wait(gateway.get_chunks([chunk.key.element for chunk in CHUNKS]))
+            self.assertEqual(found, items_named(CHUNKS))
+            # The one that is left still knows of two.
+            (outcome,) = ring.put([a_head(200)], gateway, patience=5.0)
+            self.assertFalse(outcome.certain)
+
+
+class BusyTests(RingTestCase):
+    """Holders that have much to do are not holders that are full."""
+
+    def test_many_clients_at_once(self) -> None:
+        """However much comes at a time, each chunk is where it belongs."""
+        ring = Ring("abcdefg")
+        jobs: list[tuple[list[Item], Deferred[list[object]]]] = []
+        for user in range(4):
+            items = [a_chunk(100 * user + number, 400_000) for number in range(40)]
+            jobs.append((items, ring.client(name=f"user-{user}").put_chunks(items, 60.0)))
+        for items, job in jobs:
+            for item, outcome in zip(items, ring.wait(job), strict=True):
+                self.assertTrue(outcome.certain)
+                self.assertEqual(ring.named(outcome.holders), expected(ring, item.key))
+
+    def test_a_holder_that_is_busy_for_a_moment(self) -> None:
+        """It is asked again, and has its copy when the write is answered."""
+        ring = Ring("abcde")
+        head = HEADS[0]
+        owner, second, _ = ring.around(head.key.ring_id)[:3]
+        wire = Wire(ring.node(second))
+        wire.instead("push", _busy)
+        put = ring.client(owner).put_heads([head])
+        ring.until("a push", lambda: wire.count("push"))
+        wire.heal()
+        (outcome,) = ring.wait(put)
+        self.assertEqual(len(outcome.holders), 3)
+
+    def test_a_holder_that_hangs(self) -> None:
+        """Many writes wait for it once, not one after the other."""
+        ring = Ring("abcdefgh")
+        wires = {name: Wire(ring.node(name)) for name in "bcdefgh"}
+        wires["b"].instead("push", lambda body: Deferred())
+        before = ring.world.clock.seconds()
+        outcomes = ring.put([a_chunk(number, 100_000) for number in range(300)], patience=60.0)
+        self.assertTrue(all(outcome.certain for outcome in outcomes))
+        self.assertLess(ring.world.clock.seconds() - before, 60.0)
+
+
+def _busy(body: object) -> object:
+    raise Busy("Much to do.", retry_after=0.1)
+
