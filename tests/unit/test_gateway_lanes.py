@@ -104,7 +104,6 @@ class LaneTests(SynchronousTestCase):
         self.successResultOf(small)
         self.assertEqual((lane.used, lane.busy), (95, 2))
 
-
     def test_thousands_that_are_done_at_once(self) -> None:
         """Each goes after the one before it, not inside it."""
         lane = Lane(LIMIT, SLOTS)

@@ -288,4 +288,3 @@ class BusyTests(RingTestCase):
 
 def _busy(body: object) -> object:
     raise Busy("Much to do.", retry_after=0.1)
-
