@@ -17,8 +17,10 @@ __all__ = [
     "DataRefused",
     "DiskFull",
     "FrameTooLarge",
+    "HostRetired",
     "Incomplete",
     "KeyFileError",
+    "KeyInUse",
     "LookupFailed",
     "NewerSchema",
     "NotFound",
@@ -98,6 +100,18 @@ class BadMessage(ProtocolViolation):
 
 class RingMismatch(PeerStoreError):
     """A ring with other settings (copies, virtual nodes) than ours."""
+
+
+class KeyInUse(PeerStoreError):
+    """Another node with our key is at work: a data folder was copied."""
+
+    exit_status = 6
+
+
+class HostRetired(PeerStoreError):
+    """This node was retired from its ring, and takes no part in it any more."""
+
+    exit_status = 6
 
 
 class LookupFailed(PeerStoreError):

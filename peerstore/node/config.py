@@ -21,8 +21,8 @@ class NodeConfig(NamedTuple):
     the first node), *advertise* how others reach us if that is not what we
     listen at.  *copies* and *virtual_nodes* belong to the ring: None takes
     what the data folder or the ring says.  *workers* and *queue* bound each
-    of the two handler pools.  *list_size* and *longest_period* are for tests
-    and simulations.
+    of the two handler pools.  *list_size*, *longest_period* and *knows_all*
+    (whether tables of all hosts are exchanged) are for tests and simulations.
     """
 
     listen: str
@@ -34,6 +34,7 @@ class NodeConfig(NamedTuple):
     queue: int = 256
     list_size: int | None = None
     longest_period: float = 30.0
+    knows_all: bool = True
 
 
 def read_settings(copies: bytes | None, virtual_nodes: bytes | None) -> tuple[int, int] | None:

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from peerstore import ids
-from peerstore.errors import CorruptData, RingMismatch, StorageError
+from peerstore.errors import CorruptData, PeerStoreError, RingMismatch, StorageError
 from peerstore.gateway.gateway import HOST_BYTES, HOST_REQUESTS, TOTAL_BYTES, TOTAL_REQUESTS, Gateway
 from peerstore.gateway.lanes import Lanes
 from peerstore.interfaces import IBlockingRunner, INetwork, INodeStore
@@ -234,6 +234,20 @@ class NodeService(Service):
             await self.store.keep_setting("virtual-nodes", str(self.virtual_nodes).encode())
             self._settled = True
 
+    def _keep_incarnation(self, incarnation: int) -> Deferred[None]:
+        """A later start than ours is known of: ours counts on from there."""
+
+        def kept(_: object) -> None:
+            self.incarnation = incarnation
+
+        keeping: Deferred[Any] = self.store.keep_setting("incarnation", str(incarnation).encode())
+        return keeping.addCallback(kept)
+
+    def _gave_up(self, error: PeerStoreError) -> None:
+        """The ring can do without us: our key is in use, or retired."""
+        if self._failed is not None:
+            self._failed(error)
+
     async def _listen(self) -> None:
         try:
             self._port = await self._network.listen(self.config.listen, self.factory)
@@ -263,6 +277,9 @@ class NodeService(Service):
             config.join,
             config.list_size,
             config.longest_period,
+            self._keep_incarnation,
+            self._gave_up,
+            config.knows_all,
         )
         ranges = Ranges(ring, self.hosts, self.fp, self.address, self.incarnation, self.copies)
         keeper = Keeper(self.store, Admission(self._runner), self.watchers)

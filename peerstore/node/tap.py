@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from peerstore.crypto.keys import KeyPair
-from peerstore.errors import PeerStoreError, UsageError
+from peerstore.errors import HostRetired, KeyInUse, PeerStoreError, UsageError
 from peerstore.net.network import EndpointNetwork, parse_client_address
 from peerstore.node.config import NodeConfig
 from peerstore.node.preflight import check_data, check_listen
@@ -143,7 +143,8 @@ class _Node(NodeService):
     def _give_up(self, error: BaseException) -> None:
         """Say why in one line, and end with an exit status that is not 0."""
         text = str(error) if isinstance(error, PeerStoreError) else f"{type(error).__name__}: {error}"
-        _log.critical("peerstore-node cannot start: {why}", why=text)
+        what = "ends" if isinstance(error, KeyInUse | HostRetired) else "cannot start"
+        _log.critical("peerstore-node {what}: {why}", what=what, why=text)
         _ending.status = 1
         self._reactor.stop()
 

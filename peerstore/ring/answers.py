@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["RingAnswers"]
 
 CANDIDATES = 8
-#: A position that has joined answers, even while its siblings still join.
-SERVING = ("JOINING", "MEMBER")
 
 
 class RingAnswers:
@@ -46,10 +44,12 @@ class RingAnswers:
             "notify": self.notify,
             "leaving": self.leaving,
             "get-node-records": self.get_node_records,
+            "compare-hosts": self.compare_hosts,
         }
 
     def ping(self, caller: Any, body: bodies.Ping) -> bodies.Pong:
         """Alive, in this incarnation."""
+        self._note_twin(caller)
         record = self._host.hosts.record(self._host.fp)
         return bodies.Pong(record.incarnation if record else 0, self._host.status)
 
@@ -61,6 +61,14 @@ class RingAnswers:
     def find_successor(self, caller: Any, body: bodies.FindSuccessor) -> bodies.Found:
         """One step of a lookup."""
         self._meet(caller)
+        return self.find_successor_here(body)
+
+    def find_successor_here(self, body: bodies.FindSuccessor) -> bodies.Found:
+        """One step of a lookup, of our own or of another.
+
+        :raises peerstore.errors.NotReady: while the position has not joined.
+        :raises peerstore.errors.BadMessage: for what is no key or position.
+        """
         if len(body.key) != ids.ID_BYTES:
             raise BadMessage("a key has 20 bytes.")
         key = ids.from_bytes(body.key)
@@ -77,7 +85,7 @@ class RingAnswers:
             mine,
             final,
             tuple(entry.ref for entry in state.successors) if mine or final or not state.successors else (),
-            () if mine or final else tuple(member.ref for member in self._candidates(place, key)),
+            () if mine or final else tuple(member.ref for member in self.nearest(place, key)),
         )
 
     def notify(self, caller: Any, body: bodies.Notify) -> bodies.Done:
@@ -89,6 +97,7 @@ class RingAnswers:
         candidate = self._host.hosts.member(body.candidate)
         if candidate is not None:
             self._host.note_alive(candidate.fp)
+            self._host.contacted(candidate.address)
             if not body.list_changed:
                 place.notified(candidate)
             # Our predecessor says so in each of its rounds: no news, and if it
@@ -100,49 +109,70 @@ class RingAnswers:
     def leaving(self, caller: Any, body: bodies.Leaving) -> bodies.Done:
         """A host goes: drop its positions now rather than after timeouts."""
         record = self._host.hosts.record(caller.fp)
-        if record is not None and body.incarnation >= record.incarnation:
+        if record is not None and caller.fp != self._host.fp and body.incarnation >= record.incarnation:
             self._host.drop(caller.fp, "is leaving")
             if body.retired:
-                self._host.hosts.forget(caller.fp)
+                self._host.retire(caller.fp)
         return bodies.Done()
 
     def get_node_records(self, caller: Any, body: bodies.GetNodeRecords) -> bodies.NodeRecords:
         """Records of hosts, so that their positions can be computed."""
         return bodies.NodeRecords(self._host.hosts.records(body.fps[:MAX_RECORDS]))
 
+    def compare_hosts(self, caller: Any, body: bodies.CompareHosts) -> bodies.HostMarks:
+        """What we know of hosts and the caller does not, or the other way
+        round: in that case we ask it in our turn."""
+        if (caller.copies, caller.virtual_nodes) != (self._host.copies, len(self._host.positions)):
+            raise NotReady("That node belongs to a ring with other settings.")
+        return self._host.gossip.answer(caller, body)
+
     def _meet(self, caller: Any) -> None:
         """A node that asks is a node that lives; of our ring, if k and v agree."""
-        if caller.role != "node" or not caller.address or caller.fp == self._host.fp:
+        if caller.role != "node" or not caller.address:
+            return
+        if caller.fp == self._host.fp:
+            self._note_twin(caller)
             return
         if (caller.copies, caller.virtual_nodes) != (self._host.copies, len(self._host.positions)):
             raise NotReady("That node belongs to a ring with other settings.")
+        if self._host.hosts.is_retired(caller.fp):
+            raise NotReady("That node was retired from this ring.")
         record = bodies.HostRecord(
             caller.spki, (caller.address,), caller.incarnation, caller.copies, caller.virtual_nodes
         )
         self._host.hosts.learn(record)
 
+    def _note_twin(self, caller: Any) -> None:
+        """Who greets us with our own key is ourselves, or a copy of us."""
+        if caller.fp == self._host.fp and caller.role == "node":
+            self._host.hosts.claimed(caller.incarnation, caller.address)
+
     def _position(self, index: int) -> PositionUpkeep:
         if not 0 <= index < len(self._host.positions):
             raise BadMessage("there is no such position here.")
         place = self._host.positions[index]
-        if self._host.status not in SERVING or not place.is_member:
+        # One that has joined answers, even while its siblings still join.
+        if not self._host.serving or not place.is_member:
             raise NotReady("This node has not joined the ring yet, or is leaving it.")
         return place
 
     def _best(self, key: int) -> PositionUpkeep:
         """Our position that owns the key, or else the last one before it."""
         standing = [place for place in self._host.positions if place.is_member]
-        if self._host.status not in SERVING or not standing:
+        if not self._host.serving or not standing:
             raise NotReady("This node has not joined the ring yet, or is leaving it.")
         mine = self._host.own_position(key)
         return mine or min(standing, key=lambda place: ids.distance(place.state.me, key))
 
-    def _candidates(self, place: PositionUpkeep, key: int) -> list[Member]:
+    def nearest(self, place: PositionUpkeep, key: int) -> list[Member]:
         """Members nearest before the key, of all that we know, nearest first."""
-        near = [*place.state.successors, *place.fingers.members(), *_around(self._host.hosts.ring(), key)]
+        hosts = self._host.hosts
+        fingers = [hosts.position(finger.fp, finger.index) for finger in place.fingers.members() if finger.fp in hosts]
+        standing = [other.member for other in self._host.positions if other.is_member]
+        near = [*place.state.successors, *fingers, *standing, *_around(hosts.ring(), key)]
         here = ids.distance(place.state.me, key)
-        better = {member for member in near if ids.distance(member.id, key) < here and member.fp != self._host.fp}
-        return sorted(better, key=lambda member: ids.distance(member.id, key))[:CANDIDATES]
+        better = {member.id: member for member in near if ids.distance(member.id, key) < here}
+        return sorted(better.values(), key=lambda member: ids.distance(member.id, key))[:CANDIDATES]
 
 
 def _around(ring: list[Member], key: int) -> list[Member]:

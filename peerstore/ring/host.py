@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -18,13 +18,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from peerstore import ids
-from peerstore.errors import PeerError, PeerStoreError, RemoteError
+from peerstore.errors import HostRetired, LookupFailed, PeerError, PeerMismatch, PeerStoreError, RemoteError
 from peerstore.interfaces import IPeerPool
 from peerstore.ring import position as steps
 from peerstore.ring.answers import RingAnswers
+from peerstore.ring.gossip import Gossip
 from peerstore.ring.hosts import HostTable
+from peerstore.ring.identity import Identity, Keep
 from peerstore.ring.joining import Joiner
-from peerstore.ring.lookup import Located, LookupClient
+from peerstore.ring.lookup import Located, LookupClient, Search
 from peerstore.ring.upkeep import PositionUpkeep
 from peerstore.util.periodic import Periodic
 from peerstore.wire import bodies
@@ -37,8 +39,14 @@ LONGEST_PERIOD = 30.0
 SLOWER = 1.5
 #: No two rounds closer than this, however many hints arrive.
 SHORTEST_GAP = 0.05
-#: While looking for a ring that we should be part of.
-SEARCH_PERIOD = 1.0
+#: So many rounds may follow each other that closely; then each has to be
+#: saved up for one period.  Two hosts that disagree for ever cost no more.
+EAGER_ROUNDS = 40
+
+
+def _keep_nothing(incarnation: int) -> Deferred[None]:
+    """For hosts that live in memory only."""
+    return succeed(None)
 
 
 def list_size_for(virtual_nodes: int) -> int:
@@ -54,6 +62,10 @@ class RingHost:
     :param bootstrap: addresses to join through; empty for a first node.
     :param hosts: whom we know; ours alone to change.
     :param list_size: r; by default max(16, 3 v).
+    :param keep_incarnation: makes a new incarnation of ours durable.
+    :param gave_up: told why, when we can take no part any more.
+    :param knows_all: whether tables of all hosts are exchanged and used; the
+        ring forms and holds without.
     """
 
     _log = Logger()
@@ -72,29 +84,39 @@ class RingHost:
         bootstrap: Sequence[str] = (),
         list_size: int | None = None,
         longest_period: float = LONGEST_PERIOD,
+        keep_incarnation: Keep = _keep_nothing,
+        gave_up: Callable[[PeerStoreError], None] | None = None,
+        knows_all: bool = True,
     ) -> None:
         self.clock = clock
         self.rng = rng
         self.pool = pool
         self.hosts = hosts
         self.fp = ids.fingerprint(spki)
+        self.address = address
         self.bootstrap = tuple(at for at in bootstrap if at != address)
         self.copies = copies
+        self.knows_all = knows_all
         self.status = NEW
         hosts.set_own(bodies.HostRecord(spki, (address,), incarnation, copies, virtual_nodes))
         size = list_size or list_size_for(virtual_nodes)
-        self.positions: list[PositionUpkeep] = [
-            PositionUpkeep(self, hosts.position(self.fp, index), size) for index in range(virtual_nodes)
-        ]
+        self.positions: list[PositionUpkeep] = [PositionUpkeep(self, index, size) for index in range(virtual_nodes)]
         self._longest = longest_period
         self._period = FIRST_PERIOD
         self._watchers: list[Callable[[], None]] = []
-        self._suspects: dict[bytes, int] = {}
+        self._suspects: dict[bytes, _Suspicion] = {}
         self._upkeep = Periodic(clock, self._round, self._next_gap, "ring upkeep")
         self._last_round = -SHORTEST_GAP
-        self._client = LookupClient(pool, hosts, clock, lambda: [address, *self.bootstrap])
+        self._eager = float(EAGER_ROUNDS)
+        self._gave_up = gave_up
         self._joiner = Joiner(self)
         self._answers = RingAnswers(self)
+        self._fingers_turn = 0
+        self.gossip = Gossip(self)
+        self.identity = Identity(self, keep_incarnation)
+        self._client = LookupClient(
+            pool, hosts, clock, lambda: [address, *self.bootstrap], self._answers.find_successor_here
+        )
         pool.watch_losses(self.note_lost)
 
     # -- life ------------------------------------------------------------------
@@ -102,20 +124,70 @@ class RingHost:
     def start(self) -> None:
         """Join, or be the first; goes on by itself until stopped."""
         self.status = JOINING
+        if self.hosts.is_retired(self.fp):
+            self._be_retired()
+            return
         self._upkeep.start()
 
     def stop(self) -> Deferred[None]:
         """End upkeep at once; what was in flight is waited for."""
         self.status = STOPPED
-        return self._upkeep.stop()
+        ending = DeferredList([self._upkeep.stop(), self.gossip.stop()], consumeErrors=True)
+        return ending.addCallback(lambda _: None)
 
     def leave(self, retired: bool = False) -> Deferred[None]:
-        """Tell the neighbours that we go; a hint, which they verify."""
+        """Tell the neighbours that we go; a hint, which they verify.
+
+        :param retired: for good: the ring counts us no more, and takes us back
+            no more.
+        """
+        if not self.serving:
+            # Nobody knows us, or somebody else has our key: not ours to say.
+            return succeed(None)
         told = sorted({member.fp for place in self.positions for member in place.neighbours()} - {self.fp})
         self.status = LEAVING
+        if retired:
+            self.hosts.retire(self.fp)
         message = bodies.Leaving(self._own_incarnation(), retired)
         calls = [self._tell(fp, message) for fp in told[:32]]
         return DeferredList(calls, consumeErrors=True).addCallback(lambda _: None)
+
+    def retire(self, fp: bytes) -> None:
+        """A host is gone for good: everybody is told, and it counts no more."""
+        if fp == self.fp:
+            if not self.hosts.is_retired(fp):
+                self.hosts.retire(fp)
+                self._be_retired()
+        elif self.hosts.retire(fp):
+            self._log.info("{fp} is retired from the ring", fp=ids.short(fp))
+            self.drop(fp)
+            self.gossip.news()
+
+    def give_up(self, error: PeerStoreError) -> None:
+        """Take no part in any ring from now on: there is no safe way to."""
+        if self.status == STOPPED:
+            return
+        self._log.error("{why}", why=str(error))
+        for place in self.positions:
+            place.is_member = False
+        self.stop()
+        for watcher in list(self._watchers):
+            watcher()
+        if self._gave_up is not None:
+            self._gave_up(error)
+
+    def _be_retired(self) -> None:
+        self.give_up(
+            HostRetired(
+                "This node was retired from its ring, which counts it no more; what it holds is kept.",
+                "To take part again, start it with a new data folder.",
+            )
+        )
+
+    @property
+    def serving(self) -> bool:
+        """Whether positions that have joined answer for their ranges."""
+        return self.status in (JOINING, MEMBER)
 
     @property
     def alone(self) -> bool:
@@ -136,6 +208,8 @@ class RingHost:
             how="starts alone, as a ring of its own," if alone else "has joined the ring",
             v=len(self.positions),
         )
+        if self.knows_all:
+            self.gossip.start()
         self.changed()
 
     # -- what others ask of us ------------------------------------------------------
@@ -152,6 +226,10 @@ class RingHost:
             before = state.predecessor.id if state.predecessor is not None else None
             return succeed(Located(key, mine.member, before, (mine.member, *state.successors)))
         return self._client.lookup(key)
+
+    def search(self, key: int) -> Search:
+        """A single lookup of *key*, our own positions included."""
+        return Search(self.pool, self.hosts, key, here=self._answers.find_successor_here)
 
     def own_position(self, key: int) -> PositionUpkeep | None:
         """Our position that owns *key*, if one does."""
@@ -174,12 +252,14 @@ class RingHost:
             watcher()
 
     def hurry(self) -> None:
-        """A round soon, but not closer than the shortest gap to the last."""
-        wait = self._last_round + SHORTEST_GAP - self.clock.seconds()
-        if wait <= 0:
-            self._upkeep.hurry()
-        else:
-            self.clock.callLater(wait, self._upkeep.hurry)
+        """A round soon, but not closer than the shortest gap to the last, nor
+        so close for ever."""
+        gap = SHORTEST_GAP if self._eager >= 1 else FIRST_PERIOD
+        self._upkeep.hurry(max(0.0, self._last_round + gap - self.clock.seconds()))
+
+    def contacted(self, address: str) -> None:
+        """A host that may not know where it belongs spoke to us."""
+        self._joiner.contacted(address)
 
     def note_lost(self, fp: bytes) -> None:
         """A connection ended; to a neighbour's host, that counts as change."""
@@ -195,17 +275,22 @@ class RingHost:
             self.pool.forget_backoff(self.hosts.position(fp, 0).address)
         self.hosts.alive(fp)
 
-    def note_silent(self, fp: bytes, error: PeerStoreError) -> bool:
+    def note_silent(self, fp: bytes, error: PeerError, since: float) -> bool:
         """A host did not answer; true once it is taken for dead.
 
         One lost connection or one timeout is an accident; a second in a row,
         or nobody listening, is a death.  A false one mends itself: the host's
         own upkeep brings it back.
+
+        :param since: when it was asked.  What was asked before an accident
+            was known belongs to that accident.
         """
         if fp == self.fp:
             return False
-        self._suspects[fp] = self._suspects.get(fp, 0) + 1
-        if self._suspects[fp] < 2 and type(error) is not PeerError and not _refused(error):
+        before = self._suspects.get(fp)
+        certain = isinstance(error, PeerMismatch) or _refused(error)
+        if not certain and (before is None or since < before.noted):
+            self._suspects[fp] = before or _Suspicion(self.clock.seconds())
             return False
         self.drop(fp)
         return True
@@ -227,29 +312,46 @@ class RingHost:
             return self.rng.uniform(0.15, 0.3)
         period = self._period
         self._period = min(self._longest, period * SLOWER)
-        if self._joiner.searching:
-            # Somebody we were told of has not been met: all else is as quiet
-            # as it will ever be, and yet not as it should be.
-            period = min(period, SEARCH_PERIOD)
-        return period * self.rng.uniform(0.75, 1.25)
+        # Somebody to be looked for is not waited for by everything else.
+        return max(SHORTEST_GAP, min(period * self.rng.uniform(0.75, 1.25), self._joiner.next_search()))
 
     def _round(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._one_round())
 
     async def _one_round(self) -> None:
-        self._last_round = self.clock.seconds()
+        now = self.clock.seconds()
+        self._eager = min(EAGER_ROUNDS, self._eager + (now - self._last_round) / FIRST_PERIOD) - 1
+        self._last_round = now
         if self.status == JOINING:
             await self._joiner.join()
+        await self.identity.check()
         if self.status != MEMBER:
             return
+        await self._joiner.find_others()
         for place in self.positions:
-            if not place.is_member:
+            if not place.is_member and self.status == MEMBER:
                 await self._joiner.join_position(place)
-        results = await DeferredList([place.round() for place in self.positions], consumeErrors=True)
-        for fine, result in results:
+        standing = [place.round() for place in self.positions if place.is_member]
+        for fine, result in await DeferredList(standing, consumeErrors=True):
             if not fine:
                 self._log.failure("a position's upkeep failed", failure=_failure(result))
         await self._joiner.probe()
+        await self._refresh_finger()
+
+    async def _refresh_finger(self) -> None:
+        """One finger of one position.  A list that is not full holds the whole
+        ring, and needs none."""
+        self._fingers_turn = (self._fingers_turn + 1) % len(self.positions)
+        place = self.positions[self._fingers_turn]
+        first = place.state.first
+        if first is None or len(place.successors) < place.state.size or self.status != MEMBER:
+            return
+        number, key = place.fingers.pick(self.rng, first.id)
+        try:
+            found = await self.search(key).owner(self._answers.nearest(place, key))
+        except (LookupFailed, PeerError, RemoteError):
+            return
+        place.fingers.put(number, found.owner)
 
     def _tell(self, fp: bytes, message: bodies.Leaving) -> Deferred[Any]:
         member = self.hosts.position(fp, 0)
@@ -262,6 +364,12 @@ class RingHost:
 
 def _refused(error: PeerStoreError) -> bool:
     return isinstance(error, PeerError) and "refused" in str(error).lower()
+
+
+class _Suspicion(NamedTuple):
+    """A host did not answer once, and when that was noted."""
+
+    noted: float
 
 
 def _failure(result: Any) -> Failure:

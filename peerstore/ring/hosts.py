@@ -3,10 +3,15 @@
 Keys come with records, and the fingerprint of a record is computed, never
 believed; so a position named on the wire as (fingerprint, index) gets its
 ring id from a key that was checked.
+
+Whether a host is *alive* is no more than a hint here: where to ask first, and
+whom to look for again.
 """
 
 from __future__ import annotations
 
+import hashlib
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -15,15 +20,32 @@ from twisted.internet.interfaces import IReactorTime
 
 from peerstore import ids
 from peerstore.ring.member import Member
-from peerstore.wire.bodies import HostRecord, PositionRef
+from peerstore.wire.bodies import HostMark, HostRecord, PositionRef
 
-__all__ = ["HostTable", "MAX_RECORDS"]
+__all__ = ["ALIVE", "Claim", "HostTable", "KNOWN", "MAX_HOSTS", "MAX_JUMP", "MAX_RECORDS", "RETIRED"]
 
 #: The most records that one answer carries.
 MAX_RECORDS = 256
-#: The most hosts that are remembered.
+#: The most hosts that are remembered, and the most retired ones.
 MAX_HOSTS = 10_000
 MAX_POSITIONS = 64
+MAX_ADDRESS = 255
+MAX_CLAIMS = 16
+#: An incarnation counts starts.  One that leaps further ahead than this is
+#: made up, and would silence the host for good if it were believed.
+MAX_JUMP = 1 << 20
+MAX_INCARNATION = 1 << 62
+DIGEST_BYTES = 8
+
+#: The state in a HostMark.
+KNOWN, ALIVE, RETIRED = 0, 1, 2
+
+
+class Claim(NamedTuple):
+    """Somebody says that the host with our key is another than we."""
+
+    incarnation: int
+    address: str
 
 
 class _Host:
@@ -38,6 +60,7 @@ class _Host:
 
 class _Saved(NamedTuple):
     records: tuple[HostRecord, ...]
+    retired: tuple[bytes, ...] = ()
 
 
 class HostTable:
@@ -50,14 +73,15 @@ class HostTable:
     def __init__(self, clock: IReactorTime, own: HostRecord | None = None) -> None:
         self._clock = clock
         self._hosts: dict[bytes, _Host] = {}
+        self._retired: set[bytes] = set()
         self._sorted: list[Member] | None = None
+        self._digests: dict[int, tuple[bytes, ...]] = {}
+        self._claims: dict[str, int] = {}
         self.own_fp = b""
         #: Raised whenever a host is learned or changes; to know when to save.
         self.version = 0
         if own is not None:
-            self.own_fp = ids.fingerprint(own.spki)
-            self._hosts[self.own_fp] = _Host(own, clock.seconds())
-            self._hosts[self.own_fp].alive = True
+            self.set_own(own)
 
     def __len__(self) -> int:
         return len(self._hosts)
@@ -74,20 +98,41 @@ class HostTable:
     def learn(self, record: HostRecord) -> bool:
         """Take a record in; true when it told anything new.
 
-        The higher incarnation wins; our own record is ours alone.
+        The higher incarnation wins, and the retired stay retired.  Our own
+        record is ours alone: what others say of us is kept as a claim.
         """
         fp = ids.fingerprint(record.spki)
-        if fp == self.own_fp or not record.addresses or len(self._hosts) >= MAX_HOSTS:
+        if not self._sound(record) or fp in self._retired:
+            return False
+        if fp == self.own_fp:
+            self.claimed(record.incarnation, record.addresses[0])
             return False
         host = self._hosts.get(fp)
         if host is None:
+            if len(self._hosts) >= MAX_HOSTS:
+                return False
             self._hosts[fp] = _Host(record, self._clock.seconds())
-        elif record.incarnation > host.record.incarnation:
+        elif _is_newer(record.incarnation, host.record.incarnation):
             host.record = record
         else:
             return False
         self._changed()
         return True
+
+    def _sound(self, record: HostRecord) -> bool:
+        """Whether a record can be one of our ring's: fields within bounds,
+        and the settings that we have."""
+        fine = (
+            64 <= len(record.spki) <= 1024
+            and 1 <= len(record.addresses) <= 8
+            and all(0 < len(address) <= MAX_ADDRESS for address in record.addresses)
+            and 0 <= record.incarnation < MAX_INCARNATION
+            and 1 <= record.copies <= MAX_POSITIONS
+            and 1 <= record.virtual_nodes <= MAX_POSITIONS
+        )
+        own = self.record(self.own_fp)
+        ours = own is None or (record.copies, record.virtual_nodes) == (own.copies, own.virtual_nodes)
+        return fine and ours
 
     def set_own(self, record: HostRecord) -> None:
         """Our own record, once address and incarnation are known."""
@@ -95,10 +140,12 @@ class HostTable:
         own = self._hosts.setdefault(self.own_fp, _Host(record, self._clock.seconds()))
         own.record = record
         own.alive = True
+        # Met before our own settings were known: hosts of some other ring.
+        self._hosts = {fp: host for fp, host in self._hosts.items() if fp == self.own_fp or self._sound(host.record)}
         self._changed()
 
     def alive(self, fp: bytes) -> None:
-        """This host answered just now."""
+        """This host answered just now, or is said to."""
         host = self._hosts.get(fp)
         if host is not None:
             host.seen = self._clock.seconds()
@@ -113,14 +160,43 @@ class HostTable:
             host.alive = False
             self._sorted = None
 
-    def forget(self, fp: bytes) -> None:
-        """This host is retired and counts no more."""
-        if fp != self.own_fp and self._hosts.pop(fp, None) is not None:
-            self._changed()
+    def retire(self, fp: bytes) -> bool:
+        """This host is gone for good and counts no more; true when that is
+        new.  Our own retirement is for the ring host to act upon."""
+        if fp in self._retired or len(fp) != 32 or len(self._retired) >= MAX_HOSTS:
+            return False
+        self._retired.add(fp)
+        if fp != self.own_fp:
+            self._hosts.pop(fp, None)
+        self._changed()
+        return True
+
+    def is_retired(self, fp: bytes) -> bool:
+        """Whether that host has been retired."""
+        return fp in self._retired
 
     def _changed(self) -> None:
         self.version += 1
         self._sorted = None
+        self._digests.clear()
+
+    # -- what others say of us -----------------------------------------------------
+
+    def claimed(self, incarnation: int, address: str) -> None:
+        """Somebody knows a host with our key: kept if it is not just as we
+        are, or were at this address."""
+        own = self.record(self.own_fp)
+        if own is None or not 0 < len(address) <= MAX_ADDRESS or not 0 <= incarnation < MAX_INCARNATION:
+            return
+        if address == own.addresses[0] and incarnation <= own.incarnation:
+            return
+        if address in self._claims or len(self._claims) < MAX_CLAIMS:
+            self._claims[address] = max(incarnation, self._claims.get(address, 0))
+
+    def take_claims(self) -> list[Claim]:
+        """What was claimed since this was last asked."""
+        claims, self._claims = self._claims, {}
+        return [Claim(incarnation, address) for address, incarnation in sorted(claims.items())]
 
     # -- telling -----------------------------------------------------------------
 
@@ -150,7 +226,8 @@ class HostTable:
 
     def unknown(self, refs: Iterable[PositionRef]) -> tuple[bytes, ...]:
         """Fingerprints among *refs* whose keys we have not seen, once each."""
-        return tuple(dict.fromkeys(ref.fp for ref in refs if ref.fp not in self._hosts))
+        fps = (ref.fp for ref in refs)
+        return tuple(dict.fromkeys(fp for fp in fps if fp not in self._hosts and fp not in self._retired))
 
     def member(self, ref: PositionRef) -> Member | None:
         """The member that a reference names, or None while its key is unknown.
@@ -159,10 +236,12 @@ class HostTable:
         address; one with a lower is old news and gets ours.
         """
         host = self._hosts.get(ref.fp)
-        if host is None or not 0 <= ref.index < MAX_POSITIONS:
+        if host is None or not 0 <= ref.index < host.record.virtual_nodes:
             return None
         record = host.record
-        if ref.incarnation > record.incarnation and ref.fp != self.own_fp and ref.address:
+        if ref.fp == self.own_fp:
+            self.claimed(ref.incarnation, ref.address)
+        elif _is_newer(ref.incarnation, record.incarnation) and 0 < len(ref.address) <= MAX_ADDRESS:
             host.record = msgspec.structs.replace(record, incarnation=ref.incarnation, addresses=(ref.address,))
             self._changed()
         return self.position(ref.fp, ref.index)
@@ -191,13 +270,65 @@ class HostTable:
             self._sorted = sorted(every)
         return self._sorted
 
+    def next_after(self, place: int) -> Member | None:
+        """The first of :meth:`ring` after a place on the circle."""
+        ring = self.ring()
+        if not ring:
+            return None
+        return ring[bisect_right(ring, place, key=lambda member: member.id) % len(ring)]
+
+    # -- comparing -----------------------------------------------------------------
+
+    def digests(self, shares: int) -> tuple[bytes, ...]:
+        """What is known of the hosts in each of *shares* (a power of two, at
+        most 256) equal shares of all fingerprints: 8 bytes each.
+
+        Who is known, in which incarnation, and who is retired; not who is
+        alive, which everybody sees for himself.
+        """
+        if shares not in self._digests:
+            parts = [hashlib.sha256() for _ in range(shares)]
+            for mark in self._marks():
+                state = RETIRED if mark.state == RETIRED else KNOWN
+                parts[_share(mark.fp, shares)].update(mark.fp + mark.incarnation.to_bytes(8, "big") + bytes((state,)))
+            self._digests[shares] = tuple(part.digest()[:DIGEST_BYTES] for part in parts)
+        return self._digests[shares]
+
+    def marks(self, different: Iterable[int], shares: int) -> list[HostMark]:
+        """All hosts in these of *shares* shares, sorted by fingerprint."""
+        wanted = set(different)
+        return [mark for mark in self._marks() if _share(mark.fp, shares) in wanted]
+
+    def mark(self, fp: bytes) -> HostMark | None:
+        """What we know of one host, in short."""
+        if fp in self._retired:
+            return HostMark(fp, 0, RETIRED)
+        host = self._hosts.get(fp)
+        return HostMark(fp, host.record.incarnation, ALIVE if host.alive else KNOWN) if host else None
+
+    def _marks(self) -> list[HostMark]:
+        found = [self.mark(fp) for fp in sorted(self._retired.union(self._hosts))]
+        return [mark for mark in found if mark is not None]
+
     # -- keeping -------------------------------------------------------------------
 
     def pack(self) -> bytes:
-        """All foreign records, to be kept on disk."""
-        return msgspec.msgpack.encode(_Saved(tuple(self._hosts[fp].record for fp in self.fps())))
+        """All foreign records and the retired, to be kept on disk."""
+        records = tuple(self._hosts[fp].record for fp in self.fps())
+        return msgspec.msgpack.encode(_Saved(records, tuple(sorted(self._retired))))
 
     def unpack(self, raw: bytes) -> None:
-        """Learn what :meth:`pack` gave."""
-        for record in msgspec.msgpack.decode(raw, type=_Saved).records:
+        """Learn what :meth:`pack` gave.  ``ValueError`` for anything else."""
+        saved = msgspec.msgpack.decode(raw, type=_Saved)
+        for fp in saved.retired:
+            self.retire(fp)
+        for record in saved.records:
             self.learn(record)
+
+
+def _is_newer(incarnation: int, known: int) -> bool:
+    return known < incarnation <= known + MAX_JUMP
+
+
+def _share(fp: bytes, shares: int) -> int:
+    return fp[0] * shares // 256

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from peerstore import ids
-from peerstore.errors import LookupFailed, NotReady, PeerError, RemoteError, RingMismatch
+from peerstore.errors import LookupFailed, PeerError, RemoteError, RingMismatch
 from peerstore.interfaces import IPeerPool
 from peerstore.ring import position as steps
-from peerstore.ring.lookup import Search
-from peerstore.ring.member import Member
+from peerstore.ring.lookup import Search, Step, fetch_records
 from peerstore.wire import bodies
 from peerstore.wire.session import Greeting
 
@@ -27,7 +28,20 @@ __all__ = ["Joiner", "discover_settings"]
 PATIENT_ROUNDS = 20
 #: And rounds when nobody answers at all: both may just have been started.
 HASTY_ROUNDS = 5
+#: And seconds, where each attempt takes long to fail; and where a member is
+#: there, but we do not get in.
+PATIENCE = 15.0
+LONG_PATIENCE = 60.0
 PROBE_CHANCE = 0.05
+#: Dialled at the same time, and in one round.
+PARALLEL = 8
+DIALS = 32
+#: Seconds between looks for a bootstrap peer that was never met: it may come
+#: up at any moment at first, and gets less likely.
+SEARCH_FIRST = 1.0
+SEARCH_SLOWER = 1.2
+SEARCH_LONGEST = 30.0
+SEARCH_LONGEST_ALONE = 5.0
 
 
 async def discover_settings(pool: IPeerPool, bootstrap: Sequence[str]) -> tuple[int, int] | None:
@@ -58,13 +72,25 @@ class Joiner:
     def __init__(self, host: RingHost) -> None:
         self._host = host
         self._rounds = 0
+        self._began: float | None = None
         self._said_alone = False
+        self._left_alone: set[str] = set()
         self._unmet = set(host.bootstrap)
+        self._contact = ""
+        self._search_period = SEARCH_FIRST
+        self._next_search = 0.0
 
     @property
     def searching(self) -> bool:
-        """Whether a bootstrap peer was never met, or all we knew are gone."""
-        return bool(self._unmet) or (self._host.alone and bool(self._host.hosts.fps()))
+        """Whether we are an orphan: all whom we know are gone."""
+        return self._host.alone and bool(self._unmet or self._host.hosts.fps())
+
+    def next_search(self) -> float:
+        """Seconds until somebody is to be looked for again; endless when all
+        whom we were told of have been met."""
+        if not self._unmet and not self.searching:
+            return math.inf
+        return max(0.0, self._next_search - self._host.clock.seconds())
 
     async def join(self) -> None:
         """One attempt to get all positions onto the ring.
@@ -74,68 +100,128 @@ class Joiner:
         """
         host = self._host
         self._rounds += 1
-        answered = False
-        for address in self._addresses():
-            met = await self._meet(address)
-            answered = answered or met is not None
-            if not met:
-                continue
+        if self._began is None:
+            self._began = host.clock.seconds()
+        met = await self._meet_all(self._addresses())
+        for address in (at for at, ready in met.items() if ready):
+            await self._hear(address)
+            if host.status != "JOINING":
+                return
             if all([await self._join_through(place, address) for place in host.positions]):
                 host.become_member(alone=False)
                 return
-        patience = PATIENT_ROUNDS + host.rng.randrange(10) if answered else HASTY_ROUNDS * bool(host.bootstrap)
-        if host.status != "JOINING" or self._rounds < patience:
+        if host.status != "JOINING" or not self._tried_enough(met):
             return
         if any(place.is_member for place in host.positions):
             host.become_member(alone=False)
             return
         self._stand_alone()
 
+    def _tried_enough(self, met: Mapping[str, bool]) -> bool:
+        """Whether to begin without those who were met, or not met."""
+        host = self._host
+        seconds = host.clock.seconds() - (self._began or 0.0)
+        if any(met.values()):
+            return seconds > LONG_PATIENCE
+        patience = PATIENT_ROUNDS + host.rng.randrange(10) if met else HASTY_ROUNDS * bool(host.bootstrap)
+        return self._rounds >= patience or seconds > PATIENCE
+
     async def join_position(self, place: PositionUpkeep) -> None:
         """A position that did not get in with the others tries again."""
-        for member in self._host.hosts.ring()[:8]:
-            if await self._join_through(place, member.address):
+        known = self._host.hosts.ring()
+        addresses = {member.address for member in self._host.rng.sample(known, min(len(known), PARALLEL))}
+        for address in [*sorted(addresses), self._host.address]:
+            if await self._join_through(place, address):
                 return
+
+    async def find_others(self) -> None:
+        """While we are alone, look for everybody whom we know."""
+        host = self._host
+        if not host.alone or self.next_search() > 0:
+            return
+        self._searched()
+        met = await self._meet_all(self._addresses())
+        ready = [address for address, member in met.items() if member]
+        for address in ready[:1]:
+            await self._hear(address)
+        for address in ready:
+            await self._merge(address)
+
+    def contacted(self, address: str) -> None:
+        """While we are alone, somebody spoke to us: look there at once."""
+        if self._host.alone:
+            self._contact = address
+            self._next_search = 0.0
 
     async def probe(self) -> None:
         """Look for rings that we do not know to be ours.
 
-        An orphan dials everybody it knows; others, now and then, one host,
-        dead ones included: that is how two halves of a ring that was cut
-        find each other again.
+        Whom we were told of and never met; one of those who are gone; and now
+        and then anybody: so two halves of a ring that was cut, or two rings
+        that never met, find each other.
         """
         host = self._host
         if host.alone:
-            for address in self._addresses():
-                if await self._meet(address):
-                    await self._merge(address)
             return
-        for address in sorted(self._unmet):
-            if await self._meet(address):
+        addresses = []
+        if self._unmet and self.next_search() == 0:
+            self._searched()
+            addresses += sorted(self._unmet)[:PARALLEL]
+        gone = host.hosts.fps(alive=False)
+        everybody = host.hosts.fps()
+        if gone:
+            addresses.append(host.hosts.position(host.rng.choice(gone), 0).address)
+        if everybody and host.rng.random() < PROBE_CHANCE:
+            addresses.append(host.hosts.position(host.rng.choice(everybody), 0).address)
+        if host.bootstrap and host.rng.random() < PROBE_CHANCE:
+            addresses.append(host.rng.choice(host.bootstrap))
+        for address, ready in (await self._meet_all(addresses)).items():
+            if ready:
                 await self._merge(address)
-        dead = host.hosts.fps(alive=False)
-        chosen: list[bytes] = []
-        if dead:
-            chosen.append(host.rng.choice(dead))
-        every = host.hosts.fps()
-        if every and host.rng.random() < PROBE_CHANCE:
-            chosen.append(host.rng.choice(every))
-        for fp in chosen:
-            address = host.hosts.position(fp, 0).address
-            if await self._meet(address):
-                await self._merge(address)
-        if not dead and host.rng.random() < PROBE_CHANCE:
-            for address in host.bootstrap:
-                if await self._meet(address):
-                    await self._merge(address)
 
     # -- inside ----------------------------------------------------------------
 
     def _addresses(self) -> list[str]:
+        """Whom to dial: those we were told of, and some of those we know."""
         host = self._host
         known = [host.hosts.position(fp, 0).address for fp in host.hosts.fps()]
         host.rng.shuffle(known)
-        return list(dict.fromkeys([*host.bootstrap, *known]))
+        contact = [self._contact] if self._contact else []
+        self._contact = ""
+        return list(dict.fromkeys([*contact, *host.bootstrap, *known]))[:DIALS]
+
+    def _searched(self) -> None:
+        self._next_search = self._host.clock.seconds() + self._search_period
+        longest = SEARCH_LONGEST_ALONE if self._host.alone else SEARCH_LONGEST
+        self._search_period = min(longest, self._search_period * SEARCH_SLOWER)
+
+    async def _hear(self, address: str) -> None:
+        """Learn of everybody from one member, and what is said of us: nobody
+        joins a ring in which somebody has his key."""
+        host = self._host
+        try:
+            if host.knows_all:
+                await host.gossip.exchange(address, everything=True)
+            else:
+                await fetch_records(host.pool, host.hosts, address, [host.fp])
+        except (PeerError, RemoteError) as error:
+            self._log.debug("{address} does not tell its hosts: {why}", address=address, why=error.what)
+        await host.identity.check()
+
+    async def _meet_all(self, addresses: Sequence[str]) -> dict[str, bool]:
+        """Of those who answer at these addresses: whether they are members."""
+        answers: dict[str, bool] = {}
+
+        async def meet(address: str) -> None:
+            met = await self._meet(address)
+            if met is not None:
+                answers[address] = met
+
+        wanted = list(dict.fromkeys(addresses))
+        for start in range(0, len(wanted), PARALLEL):
+            batch = wanted[start : start + PARALLEL]
+            await gatherResults([Deferred.fromCoroutine(meet(address)) for address in batch])
+        return {address: answers[address] for address in wanted if address in answers}
 
     async def _meet(self, address: str) -> bool | None:
         """Whether a member of our ring answers there; None for nobody at all.
@@ -144,19 +230,16 @@ class Joiner:
             the other ring is left alone.
         """
         host = self._host
-        if self.searching:
+        if host.status == "JOINING" or self.searching:
             host.pool.forget_backoff(address)
         try:
             peer = await host.pool.peer(address)
             greeting: Greeting = peer.greeting
             if greeting.fp == host.fp or greeting.role != "node":
+                self._unmet.discard(address)
                 return None
             if (greeting.copies, greeting.virtual_nodes) != (host.copies, len(host.positions)):
-                error = RingMismatch(
-                    f"The ring at {address} keeps {greeting.copies} copies, "
-                    f"with {greeting.virtual_nodes} positions a host."
-                )
-                self._log.warn("{what} It is not ours and is left alone.", what=str(error))
+                self._leave_alone(address, greeting)
                 return None
             pong: bodies.Pong = await peer.call("ping", bodies.Ping(), 2.0)
         except (PeerError, RemoteError):
@@ -174,18 +257,29 @@ class Joiner:
             self._unmet.discard(address)
         return pong.status == "MEMBER"
 
+    def _leave_alone(self, address: str, greeting: Greeting) -> None:
+        """Another ring's node: said once, and not looked for any more."""
+        self._unmet.discard(address)
+        if address not in self._left_alone and len(self._left_alone) < DIALS:
+            self._left_alone.add(address)
+            error = RingMismatch(
+                f"The ring at {address} keeps {greeting.copies} copies, with {greeting.virtual_nodes} positions a host."
+            )
+            self._log.warn("{what} It is not ours and is left alone.", what=str(error))
+
     async def _join_through(self, place: PositionUpkeep, address: str) -> bool:
         host = self._host
         if place.is_member:
             return True
-        own = [member.member for member in host.positions if member.is_member]
-        search = Search(host.pool, host.hosts, place.state.me, ())
+        search = host.search(place.state.me)
+        own = [other.member for other in host.positions if other.is_member]
+        known = host.hosts.ring()
         try:
-            step = await search.predecessor([address, *host.hosts.ring()[:4], *own])
-        except (LookupFailed, PeerError, RemoteError, NotReady):
+            step = await search.predecessor([address, *host.rng.sample(known, min(4, len(known))), *own])
+        except (LookupFailed, PeerError, RemoteError):
             return False
         state = steps.joined(place.state, step.position, step.predecessor, step.successors)
-        if state is None:
+        if state is None or not host.serving:
             return False
         place.is_member = True
         place.update(state)
@@ -195,7 +289,11 @@ class Joiner:
         return True
 
     async def _merge(self, address: str) -> None:
-        """Ask the other side for our place; adopt whom we did not know there."""
+        """Ask the other side for our place; adopt whom we did not know there.
+
+        A host that is alone comes to us itself, once it hears of us: it has
+        no list that we could take over.
+        """
         host = self._host
         for place in host.positions:
             search = Search(host.pool, host.hosts, place.state.me, (host.fp,))
@@ -203,12 +301,11 @@ class Joiner:
                 step = await search.predecessor([address])
             except (LookupFailed, PeerError, RemoteError):
                 continue
-            candidates: list[Member] = [*step.successors, step.position]
-            for candidate in candidates:
-                if candidate.fp == host.fp or not host.hosts.is_alive(candidate.fp):
+            for candidate in [*step.successors, step.position]:
+                if candidate.fp == host.fp:
                     continue
                 first = place.state.first
-                if first is None or ids.between(place.state.me, candidate.id, first.id):
+                if _knows_others(step) and (first is None or ids.between(place.state.me, candidate.id, first.id)):
                     await place.adopt(candidate)
                 await place.notify(candidate)
                 break
@@ -239,3 +336,8 @@ class Joiner:
                 where=", ".join(host.bootstrap),
             )
         host.become_member(alone=True)
+
+
+def _knows_others(step: Step) -> bool:
+    """Whether the answerer is on a ring with others than its own host."""
+    return any(member.fp != step.position.fp for member in step.successors)

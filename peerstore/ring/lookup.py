@@ -12,22 +12,31 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from peerstore import ids
-from peerstore.errors import LookupFailed, NotReady, PeerError, RemoteError
+from peerstore.errors import LookupFailed, NotReady, PeerError, PeerMismatch, RemoteError
 from peerstore.interfaces import IPeerPool
-from peerstore.ring.hosts import HostTable
+from peerstore.ring.hosts import MAX_RECORDS, HostTable
 from peerstore.ring.member import Member
 from peerstore.wire import bodies
 
-__all__ = ["LookupClient", "Located", "Step", "resolve", "resolve_all"]
+__all__ = ["Here", "Located", "LookupClient", "Search", "Step", "fetch_records", "resolve", "resolve_all"]
 
 STEP_TIMEOUT = 3.0
 MAX_STEPS = 200
+#: Steps from one predecessor to the next, where a claim is narrower than was thought.
+MAX_BACKWARDS = 32
 ATTEMPTS = 6
 PAUSE = 0.2
+#: No further attempt begins after so many seconds, and no single one lasts
+#: longer.
+BUDGET = 15.0
+
+#: Answers find-successor from this process's own positions.
+Here = Callable[[bodies.FindSuccessor], bodies.Found]
 
 
 class Located(NamedTuple):
@@ -57,21 +66,30 @@ class Step(NamedTuple):
 
 async def resolve(pool: IPeerPool, hosts: HostTable, address: str, refs: Iterable[bodies.PositionRef]) -> None:
     """Learn the keys of hosts that an answer names, from whoever named them."""
-    unknown = hosts.unknown(refs)
-    while unknown:
-        records: bodies.NodeRecords = await pool.call(
-            address, "get-node-records", bodies.GetNodeRecords(unknown[:256]), STEP_TIMEOUT
+    await fetch_records(pool, hosts, address, hosts.unknown(refs)[:MAX_RECORDS])
+
+
+async def fetch_records(pool: IPeerPool, hosts: HostTable, address: str, fps: Sequence[bytes]) -> None:
+    """Learn the records of these hosts, and of no others, from the node at
+    *address*.
+
+    :raises peerstore.errors.PeerError: when it does not answer.
+    """
+    for start in range(0, len(fps), MAX_RECORDS):
+        wanted = tuple(fps[start : start + MAX_RECORDS])
+        told: bodies.NodeRecords = await pool.call(
+            address, "get-node-records", bodies.GetNodeRecords(wanted), STEP_TIMEOUT
         )
-        for record in records.records:
-            hosts.learn(record)
-        unknown = unknown[256:]
+        for record in told.records:
+            if ids.fingerprint(record.spki) in wanted:
+                hosts.learn(record)
 
 
 async def resolve_all(pool: IPeerPool, hosts: HostTable, address: str) -> None:
     """Learn the live hosts that the node at *address* knows, and itself."""
     peer = await pool.peer(address)
     records: bodies.NodeRecords = await peer.call("get-node-records", bodies.GetNodeRecords(()), STEP_TIMEOUT)
-    for record in records.records:
+    for record in records.records[:MAX_RECORDS]:
         hosts.learn(record)
         hosts.alive(ids.fingerprint(record.spki))
 
@@ -82,15 +100,22 @@ class LookupClient:
     :param pool: asks; provides ``IPeerPool``.
     :param hosts: learns whom it meets.
     :param seeds: addresses to start from when nobody is known.
+    :param here: answers for our own positions; None for a client.
     """
 
     def __init__(
-        self, pool: IPeerPool, hosts: HostTable, clock: IReactorTime, seeds: Callable[[], Sequence[str]]
+        self,
+        pool: IPeerPool,
+        hosts: HostTable,
+        clock: IReactorTime,
+        seeds: Callable[[], Sequence[str]],
+        here: Here | None = None,
     ) -> None:
         self._pool = pool
         self._hosts = hosts
         self._clock = clock
         self._seeds = seeds
+        self._here = here
 
     def lookup(self, key: int) -> Deferred[Located]:
         """The verified owner of *key*; fails with LookupFailed."""
@@ -98,12 +123,19 @@ class LookupClient:
 
     async def _lookup(self, key: int) -> Located:
         why = "no node is known."
+        began = self._clock.seconds()
         for attempt in range(ATTEMPTS):
             if attempt:
                 await deferLater(self._clock, PAUSE * attempt)
-            search = Search(self._pool, self._hosts, key, ())
+            left = began + BUDGET - self._clock.seconds()
+            if left <= 0:
+                break
+            search = Search(self._pool, self._hosts, key, here=self._here)
+            finding = Deferred.fromCoroutine(search.owner(self._starts(key)))
             try:
-                return await search.owner(self._starts(key))
+                return await finding.addTimeout(left, self._clock)
+            except DeferredTimeout:
+                why = "it took too long."
             except (LookupFailed, PeerError, RemoteError) as error:
                 why = str(error)
         raise LookupFailed(f"The owner of {ids.short(key)} could not be found: {why}", "Try again in a moment.")
@@ -126,15 +158,20 @@ class Search:
     """One iterative lookup.
 
     :param key: what is looked for.
-    :param passed_by: hosts never asked nor accepted (a joiner passes itself by).
+    :param passed_by: hosts never asked nor accepted (who looks for another
+        ring passes itself by).
+    :param here: answers for our own positions, without a connection.
     """
 
-    def __init__(self, pool: IPeerPool, hosts: HostTable, key: int, passed_by: Sequence[bytes]) -> None:
+    def __init__(
+        self, pool: IPeerPool, hosts: HostTable, key: int, passed_by: Sequence[bytes] = (), here: Here | None = None
+    ) -> None:
         self._pool = pool
         self._hosts = hosts
         self._key = key
         self._raw_key = ids.to_bytes(key)
         self._passed_by = set(passed_by)
+        self._here = here
         self._failed: set[str] = set()
         self._asked: set[int] = set()
         self._steps = 0
@@ -157,7 +194,7 @@ class Search:
             if step.final:
                 queue[:0] = list(step.successors)
             else:
-                if step.predecessor is not None and self._lies_behind(step) and backwards < 32:
+                if step.predecessor is not None and self._lies_behind(step) and backwards < MAX_BACKWARDS:
                     backwards += 1
                     queue.insert(0, step.predecessor)
                 queue[:0] = self._nearer(step)
@@ -185,7 +222,8 @@ class Search:
 
     def _lies_behind(self, step: Step) -> bool:
         """The key lies before the asked one's range: it is behind it."""
-        return step.predecessor is not None and ids.between(self._key, step.predecessor.id, step.position.id)
+        before = step.predecessor
+        return before is not None and (before.id == self._key or ids.between(self._key, before.id, step.position.id))
 
     def _nearer(self, step: Step) -> list[Member]:
         """Candidates that make strict progress, nearest first."""
@@ -211,25 +249,42 @@ class Search:
         self._steps += 1
         if self._steps > MAX_STEPS:
             raise LookupFailed("A lookup took too many steps.")
+        question = bodies.FindSuccessor(self._raw_key, index)
         try:
-            answer: bodies.Found = await self._pool.call(
-                address, "find-successor", bodies.FindSuccessor(self._raw_key, index), STEP_TIMEOUT, fp
-            )
-            refs = [answer.position, *answer.successors, *answer.candidates]
-            if answer.predecessor is not None:
-                refs.append(answer.predecessor)
-            await resolve(self._pool, self._hosts, address, refs)
-        except NotReady:
-            return None
-        except RemoteError:
+            if self._is_ours(target):
+                answer = self._here(question) if self._here is not None else None
+            else:
+                answer = await self._ask(address, question, fp)
+        except (NotReady, RemoteError):
             return None
         except PeerError:
             self._failed.add(address)
             if fp is not None:
                 self._hosts.dead(fp)
             return None
-        self._hosts.alive(answer.position.fp)
-        return self._resolved(answer)
+        return self._resolved(answer) if answer is not None else None
+
+    async def _ask(self, address: str, question: bodies.FindSuccessor, fp: bytes | None) -> bodies.Found:
+        """One answer, of which only what the peer says of itself is believed.
+
+        :raises peerstore.errors.PeerMismatch: when it speaks for another.
+        """
+        peer = await self._pool.peer(address, fp)
+        answer: bodies.Found = await peer.call("find-successor", question, STEP_TIMEOUT)
+        if answer.position.fp != peer.fp or question.index not in (-1, answer.position.index):
+            raise PeerMismatch(f"The node at {address} answers for another.")
+        refs = [answer.position, *answer.successors, *answer.candidates]
+        if answer.predecessor is not None:
+            refs.append(answer.predecessor)
+        await resolve(self._pool, self._hosts, address, refs)
+        self._hosts.alive(peer.fp)
+        return answer
+
+    def _is_ours(self, target: Member | str) -> bool:
+        own = self._hosts.record(self._hosts.own_fp)
+        if self._here is None or own is None:
+            return False
+        return target.fp == self._hosts.own_fp if isinstance(target, Member) else target == own.addresses[0]
 
     def _resolved(self, answer: bodies.Found) -> Step | None:
         position = self._hosts.member(answer.position)

@@ -7,12 +7,13 @@ stands.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
 
 from twisted.internet.defer import Deferred
 
 from peerstore import ids
-from peerstore.errors import NotReady, PeerError, PeerStoreError, RemoteError
+from peerstore.errors import NotReady, PeerError, RemoteError
 from peerstore.ring import position as steps
 from peerstore.ring.fingers import FingerTable
 from peerstore.ring.lookup import resolve
@@ -28,22 +29,53 @@ __all__ = ["PositionUpkeep"]
 ASK_TIMEOUT = 2.0
 
 
+class Verdict(Enum):
+    """What came of a question to a member."""
+
+    #: It told its neighbours, and serves.
+    SERVES = "serves"
+    #: Its host lives, but had no answer just now.
+    BUSY = "busy"
+    #: No answer, this once.
+    SILENT = "silent"
+    #: Dead, or not serving: it is dropped already.
+    GONE = "gone"
+
+
+class Told(NamedTuple):
+    """An answer with its references resolved; empty unless SERVES."""
+
+    verdict: Verdict
+    predecessor: Member | None = None
+    successors: tuple[Member, ...] = ()
+
+    @property
+    def serves(self) -> bool:
+        """Whether there is an answer to act upon."""
+        return self.verdict is Verdict.SERVES
+
+
 class PositionUpkeep:
     """One of our positions: its state, and the round that keeps it right.
 
     :param host: ours.
-    :param member: this position, as others see it.
+    :param index: which of its positions this is.
     :param size: r, the length of its list.
     """
 
-    def __init__(self, host: RingHost, member: Member, size: int) -> None:
+    def __init__(self, host: RingHost, index: int, size: int) -> None:
         self._host = host
-        self.member = member
-        self.state = PositionState(member.id, size)
-        self.fingers = FingerTable(member.id)
+        self.index = index
+        self.state = PositionState(self.member.id, size)
+        self.fingers = FingerTable(self.state.me)
         self.is_member = False
         self._notifier: Member | None = None
         self._told_epoch = -1
+
+    @property
+    def member(self) -> Member:
+        """This position as others see it."""
+        return self._host.hosts.position(self._host.fp, self.index)
 
     @property
     def id(self) -> int:
@@ -90,6 +122,7 @@ class PositionUpkeep:
 
     async def _round(self) -> None:
         await self._rectify()
+        await self._consult_table()
         await self._stabilize()
         await self._check_predecessor()
         await self._tell_predecessor()
@@ -97,30 +130,36 @@ class PositionUpkeep:
     async def _stabilize(self) -> None:
         while self.state.first is not None:
             asked = self.state.first
-            answer = await self._ask(asked)
-            if answer is None:
-                if self.state.first == asked:
-                    return
-                continue
-            before = self._host.hosts.member(answer.predecessor) if answer.predecessor is not None else None
-            behind = self._host.hosts.members(answer.successors)
-            state, candidate = steps.stabilized(self.state, asked, before, behind)
-            self.update(state)
-            if candidate is not None and candidate.fp not in self._host.hosts.fps(alive=False):
-                told = await self._ask(candidate)
-                if told is not None:
-                    further = self._host.hosts.members(told.successors)
-                    self.update(steps.adopted(self.state, candidate, further))
-            break
+            told = await self._ask(asked)
+            if told.serves:
+                state, candidate = steps.stabilized(self.state, asked, told.predecessor, told.successors)
+                self.update(state)
+                if candidate is not None:
+                    await self._adopt(candidate)
+                break
+            if told.verdict is not Verdict.GONE:
+                return
         if self.state.first is not None:
             await self.notify(self.state.first)
 
+    async def _consult_table(self) -> None:
+        """Whoever is known to sit between us and our first successor is asked
+        at once: nobody has to tell us of it first."""
+        near = self._host.hosts.next_after(self.state.me) if self._host.knows_all else None
+        first = self.state.first
+        if near is not None and (first is None or ids.between(self.state.me, near.id, first.id)):
+            await self._adopt(near)
+
     async def adopt(self, candidate: Member) -> None:
         """Somebody between us and our successor was heard of: ask, adopt."""
-        told = await self._ask(candidate)
-        if told is not None:
-            self.update(steps.adopted(self.state, candidate, self._host.hosts.members(told.successors)))
+        if await self._adopt(candidate):
             await self.notify(candidate)
+
+    async def _adopt(self, candidate: Member) -> bool:
+        told = await self._ask(candidate)
+        if told.serves:
+            self.update(steps.adopted(self.state, candidate, told.successors))
+        return told.serves
 
     async def notify(self, member: Member, list_changed: bool = False) -> None:
         """Tell a member that we may be its predecessor, or that our list
@@ -134,22 +173,30 @@ class PositionUpkeep:
         try:
             await self._host.pool.call(member.address, "notify", message, ASK_TIMEOUT, member.fp)
         except (PeerError, RemoteError):
+            # The next question to it will tell.
             return
 
     async def _rectify(self) -> None:
+        """Look at who notified us.  Only one whom we reach ourselves may be
+        our predecessor; one that is farther away, only if the present one
+        does not answer."""
         candidate, self._notifier = self._notifier, None
         if candidate is None:
             return
-        present = self.state.predecessor
-        alive = present is not None and present.id != candidate.id and await self._lives(present)
-        self.update(steps.rectified(self.state, candidate, alive))
+        present = self.state.told_predecessor
+        if present is not None and present.id == candidate.id:
+            return
+        worse = present is not None and not steps.is_better(self.state, candidate)
+        if present is not None and worse and (await self._ask(present)).verdict is not Verdict.GONE:
+            return
+        if (await self._ask(candidate)).serves:
+            self.update(steps.rectified(self.state, candidate, not self.state.suspected))
 
     async def _check_predecessor(self) -> None:
+        """One that is dead is suspected from then on: asking drops it."""
         present = self.state.told_predecessor
-        if present is None or present.fp == self._host.fp:
-            return
-        if not await self._lives(present) and self.state.predecessor == present:
-            self.update(steps.predecessor_lost(self.state))
+        if present is not None:
+            await self._ask(present)
 
     async def _tell_predecessor(self) -> None:
         """News of our list travels backwards at once, not a period later."""
@@ -157,20 +204,12 @@ class PositionUpkeep:
             self._told_epoch = self.state.epoch
             await self.notify(self.state.predecessor, list_changed=True)
 
-    async def _lives(self, member: Member) -> bool:
+    async def _ask(self, member: Member) -> Told:
+        """A member's neighbours.  One that is dead or does not serve is
+        dropped before this returns."""
         if member.fp == self._host.fp:
-            return self._host.positions[member.index].is_member
-        return await self._ask(member) is not None
-
-    async def _ask(self, member: Member) -> bodies.Neighbours | None:
-        """A member's neighbours; None when it has none to tell, and then it
-        is dropped, or asked again in the next round."""
-        if member.fp == self._host.fp:
-            place = self._host.positions[member.index]
-            if place.is_member:
-                return place.neighbours_body()
-            self.update(steps.drop_member(self.state, member.id))
-            return None
+            return self._ask_here(member)
+        since = self._host.clock.seconds()
         try:
             answer: bodies.Neighbours = await self._host.pool.call(
                 member.address, "get-neighbours", bodies.GetNeighbours(member.index), ASK_TIMEOUT, member.fp
@@ -179,22 +218,30 @@ class PositionUpkeep:
             await resolve(self._host.pool, self._host.hosts, member.address, refs)
         except NotReady:
             self.update(steps.drop_member(self.state, member.id))
-            return None
-        except (PeerError, RemoteError) as error:
-            self._silent(member, error)
-            return None
+            return Told(Verdict.GONE)
+        except RemoteError:
+            return Told(Verdict.BUSY)
+        except PeerError as error:
+            return Told(Verdict.GONE if self._host.note_silent(member.fp, error, since) else Verdict.SILENT)
         self._host.note_alive(member.fp)
-        current = self._host.hosts.member(answer.position)
-        if current is None or current.id != member.id:
+        if (answer.position.fp, answer.position.index) != (member.fp, member.index):
             self.update(steps.drop_member(self.state, member.id))
-            return None
-        self.state = steps.refreshed(self.state, current)
-        return answer
+            return Told(Verdict.GONE)
+        self._refresh(answer.position)
+        before = self._host.hosts.member(answer.predecessor) if answer.predecessor is not None else None
+        return Told(Verdict.SERVES, before, self._host.hosts.members(answer.successors))
 
-    def _silent(self, member: Member, error: PeerStoreError) -> None:
-        if isinstance(error, RemoteError):
-            return
-        self._host.note_silent(member.fp, error)
+    def _ask_here(self, member: Member) -> Told:
+        place = self._host.positions[member.index]
+        if place.is_member:
+            return Told(Verdict.SERVES, place.state.told_predecessor, place.successors)
+        self.update(steps.drop_member(self.state, member.id))
+        return Told(Verdict.GONE)
+
+    def _refresh(self, ref: bodies.PositionRef) -> None:
+        current = self._host.hosts.member(ref)
+        if current is not None:
+            self.state = steps.refreshed(self.state, current)
 
     def neighbours_body(self) -> bodies.Neighbours:
         """Our state as it is told to others."""

@@ -39,7 +39,7 @@ class Periodic:
         self._name = name
         self._busy = False
         self._started = False
-        self._again = False
+        self._again: float | None = None
         self._ended: list[Deferred[None]] = []
         self._waiting: IDelayedCall | None = None
 
@@ -58,14 +58,15 @@ class Periodic:
         else:
             self._wait(self._interval())
 
-    def hurry(self) -> None:
-        """Let the next run come now; many calls ask for one run only."""
+    def hurry(self, within: float = 0.0) -> None:
+        """Let the next run come within so many seconds, by default now; many
+        calls ask for one run only."""
         if not self._started:
             return
         if self._busy:
-            self._again = True
+            self._again = within if self._again is None else min(within, self._again)
             return
-        self._wait(0.0)
+        self._wait(within)
 
     def stop(self) -> Deferred[None]:
         """No run begins after this; fires when the one in flight has ended."""
@@ -88,7 +89,7 @@ class Periodic:
 
     def _run(self) -> None:
         self._waiting = None
-        self._again = False
+        self._again = None
         self._busy = True
         maybeDeferred(self._function).addErrback(self._failed).addBoth(self._finished)
 
@@ -99,6 +100,6 @@ class Periodic:
         self._busy = False
         ended, self._ended = self._ended, []
         if self._started:
-            self._wait(0.0 if self._again else self._interval())
+            self._wait(self._interval() if self._again is None else self._again)
         for waiter in ended:
             waiter.callback(None)

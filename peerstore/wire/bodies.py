@@ -19,6 +19,7 @@ from peerstore.items import Item, ItemKey, Kind
 
 __all__ = [
     "Append",
+    "CompareHosts",
     "DeviceHead",
     "Done",
     "Fetch",
@@ -32,6 +33,8 @@ __all__ = [
     "GetUsage",
     "Had",
     "HaveChunks",
+    "HostMark",
+    "HostMarks",
     "HostRecord",
     "ItemOutcome",
     "Items",
@@ -192,6 +195,33 @@ class NodeRecords(Body, frozen=True):
     """The records that the answerer has, in no order."""
 
     records: tuple[HostRecord, ...]
+
+
+class HostMark(Body, frozen=True):
+    """One host in short: *state* is 0 for known, 1 for believed alive, 2 for
+    retired (the incarnation is 0 then)."""
+
+    fp: bytes
+    incarnation: Number
+    state: Number
+
+
+class CompareHosts(Body, frozen=True):
+    """What the asker knows of the ring's hosts, in short.
+
+    *digests* are 8 bytes for each of 1, 2, 4 ... 256 equal shares of all
+    fingerprints; none at all asks for everything.
+    """
+
+    digests: tuple[bytes, ...]
+
+
+class HostMarks(Body, frozen=True):
+    """What the answerer knows of the asker itself and of hosts in shares
+    whose digests differ, 512 at most; *more* when there were more."""
+
+    marks: tuple[HostMark, ...]
+    more: bool
 
 
 # -- files --------------------------------------------------------------------

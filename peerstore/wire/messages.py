@@ -110,6 +110,7 @@ METHODS: Mapping[str, MethodSpec] = MappingProxyType(
         "notify": MethodSpec(bodies.Notify, bodies.Done, "local"),
         "leaving": MethodSpec(bodies.Leaving, bodies.Done, "local"),
         "get-node-records": MethodSpec(bodies.GetNodeRecords, bodies.NodeRecords, "local"),
+        "compare-hosts": MethodSpec(bodies.CompareHosts, bodies.HostMarks, "local"),
         "post-chunks": MethodSpec(bodies.PostChunks, bodies.Posted, "relay"),
         "have-chunks": MethodSpec(bodies.HaveChunks, bodies.Had, "local"),
         "get-chunks": MethodSpec(bodies.GetChunks, bodies.Items, "local"),

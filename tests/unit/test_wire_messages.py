@@ -297,7 +297,7 @@ class MethodTests(SynchronousTestCase):
     def test_the_methods_of_the_design(self) -> None:
         """These, and no other."""
         families = """
-            ping get-neighbours find-successor notify leaving get-node-records
+            ping get-neighbours find-successor notify leaving get-node-records compare-hosts
             post-chunks have-chunks get-chunks post-heads get-heads usage
             append read-since watch
             range-digest range-list fetch push
