@@ -67,7 +67,8 @@ async def open_client(
     lock = HomeLock(home)
     try:
         lock.take()
-        key: KeyPair = await runner.run(KeyPair.load_or_create, key_path or home / "key.pem", home / "publickey.pem")
+        public = home / "publickey.pem" if key_path is None else None
+        key: KeyPair = await runner.run(KeyPair.load_or_create, key_path or home / "key.pem", public)
 
         def greet() -> Greeting:
             return Greeting((VERSION,), (SUITE_CLEAR,), key.spki, "user", 0, 0, "", 0, os.urandom(32))
@@ -80,7 +81,8 @@ async def open_client(
         await _meet_somebody(pool, hosts, peers)
         lookup = LookupClient(pool, hosts, reactor, lambda: list(peers))
         gateway = Gateway(pool, hosts, lookup, reactor, rng, patience=patience, runner=runner)
-        state = ClientState(home / "state.sqlite")
+        # What one user agreed on is not what another did: a state for each key.
+        state = ClientState(home / f"state-{key.fp.hex()[:16]}.sqlite")
         client = Client(gateway, key, state, None, runner, database, os.urandom, time.time_ns)
         client.hold(lock)
         await client.open()

@@ -55,3 +55,15 @@ class WordTests(ProcessTestCase):
         self.assertEqual((self.folder / "1.txt").read_text(), "Dear Bob\n")
         self.type("get", "letters/1.txt", "--force")
         self.assertEqual((self.folder / "1.txt").read_text(), "Dear Ann\n")
+
+    async def test_two_keys_in_one_home(self) -> None:
+        """Another key is another user, who sees nothing of the first one's
+        files, and whose own backup is really stored."""
+        await self.start()
+        self.type("--key", "1.pem", "backup", "letters", "--peer", self.peer)
+        other = ("--key", "2.pem")
+        self.assertIn("There is no", self.type(*other, "get", "letters/1.txt", status=4).stderr)
+        self.assertIn("2 new or changed", self.type(*other, "backup", "letters").stdout)
+        self.type(*other, "rm", "letters/1.txt")
+        self.assertEqual(self.type("--key", "1.pem", "get", "letters/1.txt", "--to", "-").stdout, "Dear Ann\n")
+        self.assertFalse((self.folder / "home" / "publickey.pem").exists())
