@@ -78,13 +78,14 @@ class RingAnswers:
         # Where a range is claimed, its end is told even if it is suspected.
         before = state.predecessor if mine else state.told_predecessor
         final = not mine and state.first is not None and ids.in_half_open(state.me, key, state.first.id)
+        behind = state.successors if mine or final else steps.behind(state, key)
         return bodies.Found(
             place.member.ref,
             state.epoch,
             before.ref if before is not None else None,
             mine,
             final,
-            tuple(entry.ref for entry in state.successors) if mine or final or not state.successors else (),
+            tuple(entry.ref for entry in behind),
             () if mine or final else tuple(member.ref for member in self.nearest(place, key)),
         )
 

@@ -29,6 +29,8 @@ STEP_TIMEOUT = 3.0
 MAX_STEPS = 200
 #: Steps from one predecessor to the next, where a claim is narrower than was thought.
 MAX_BACKWARDS = 32
+#: Members nearer to the key that are asked before a claim is believed.
+SECOND_OPINIONS = 2
 ATTEMPTS = 6
 PAUSE = 0.2
 #: No further attempt begins after so many seconds, and no single one lasts
@@ -161,10 +163,18 @@ class Search:
     :param passed_by: hosts never asked nor accepted (who looks for another
         ring passes itself by).
     :param here: answers for our own positions, without a connection.
+    :param shortcut: whether a list that reaches past the key ends the walk;
+        false only to measure what the papers measured.
     """
 
     def __init__(
-        self, pool: IPeerPool, hosts: HostTable, key: int, passed_by: Sequence[bytes] = (), here: Here | None = None
+        self,
+        pool: IPeerPool,
+        hosts: HostTable,
+        key: int,
+        passed_by: Sequence[bytes] = (),
+        here: Here | None = None,
+        shortcut: bool = True,
     ) -> None:
         self._pool = pool
         self._hosts = hosts
@@ -172,9 +182,12 @@ class Search:
         self._raw_key = ids.to_bytes(key)
         self._passed_by = set(passed_by)
         self._here = here
+        self._shortcut = shortcut
         self._failed: set[str] = set()
         self._asked: set[int] = set()
         self._steps = 0
+        self._answers = 0
+        self._heard: list[Member] = []
 
     async def owner(self, starts: Iterable[Member | str]) -> Located:
         """The owner, as it says itself.
@@ -187,18 +200,40 @@ class Search:
             step = await self._try(queue.pop(0))
             if step is None:
                 continue
-            if step.owns:
-                before = step.predecessor.id if step.predecessor is not None else None
-                return Located(self._key, step.position, before, (step.position, *step.successors))
+            if step.owns and not self._is_odd(step):
+                return self._located(await self._nearest_claim(step))
             # Better hints first; those we had before stay as a fall-back.
-            if step.final:
-                queue[:0] = list(step.successors)
-            else:
-                if step.predecessor is not None and self._lies_behind(step) and backwards < MAX_BACKWARDS:
-                    backwards += 1
-                    queue.insert(0, step.predecessor)
-                queue[:0] = self._nearer(step)
+            if step.predecessor is not None and self._lies_behind(step) and backwards < MAX_BACKWARDS:
+                backwards += 1
+                queue.insert(0, step.predecessor)
+            queue[:0] = self._nearer(step)
+            if step.final or self._shortcut:
+                queue[:0] = step.successors
         raise LookupFailed(f"Nobody claims {ids.short(self._key)} just now.")
+
+    def _is_odd(self, step: Step) -> bool:
+        """Somebody says that he is alone on the circle, after others have
+        answered, too: he is on another, or lies."""
+        return step.predecessor is None and self._answers > 1
+
+    async def _nearest_claim(self, claim: Step) -> Step:
+        """A claim, or that of a member which is nearer to the key.
+
+        Whoever claims too much is outdone by whoever it passes over, as far
+        as those were heard of.
+        """
+        reach = ids.distance(self._key, claim.position.id)
+        known = {member.id: member for member in (*self._heard, *guesses(self._hosts.ring(), self._key))}
+        nearer = [at for at in known if ids.distance(self._key, at) < reach and at not in self._asked]
+        for at in sorted(nearer, key=lambda at: ids.distance(self._key, at))[:SECOND_OPINIONS]:
+            step = await self._try(known[at])
+            if step is not None and step.owns and step.predecessor is not None:
+                return step
+        return claim
+
+    def _located(self, step: Step) -> Located:
+        before = step.predecessor.id if step.predecessor is not None else None
+        return Located(self._key, step.position, before, (step.position, *step.successors))
 
     async def predecessor(self, starts: Iterable[Member | str]) -> Step:
         """The member just before the key, with its whole list.
@@ -298,11 +333,7 @@ class Search:
             owns = False
         if owns and before is None and answer.successors:
             owns = False
-        return Step(
-            position,
-            before,
-            owns,
-            answer.final,
-            self._hosts.members(answer.successors),
-            self._hosts.members(answer.candidates),
-        )
+        behind, candidates = self._hosts.members(answer.successors), self._hosts.members(answer.candidates)
+        self._answers += 1
+        self._heard += [*behind[:SECOND_OPINIONS], *candidates[:SECOND_OPINIONS]]
+        return Step(position, before, owns, answer.final, behind, candidates)

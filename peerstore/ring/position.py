@@ -16,6 +16,7 @@ goes on claiming the keys behind it, which nobody else does.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from peerstore.ring.member import Member
 __all__ = [
     "PositionState",
     "adopted",
+    "behind",
     "check_local",
     "drop_host",
     "drop_member",
@@ -230,6 +232,15 @@ def owns(state: PositionState, key: int) -> bool:
     if state.predecessor is None:
         return not state.successors
     return ids.in_half_open(state.predecessor.id, key, state.me)
+
+
+def behind(state: PositionState, key: int) -> tuple[Member, ...]:
+    """That part of the list which comes after *key*, if it reaches so far:
+    the first of it probably owns the key."""
+    for place, (low, high) in enumerate(itertools.pairwise((state.me, *(entry.id for entry in state.successors)))):
+        if ids.in_half_open(low, key, high):
+            return state.successors[place:]
+    return ()
 
 
 def _changed(

@@ -64,7 +64,7 @@ class PositionUpkeep:
     """
 
     def __init__(self, host: RingHost, index: int, size: int) -> None:
-        self._host = host
+        self.host = host
         self.index = index
         self.state = PositionState(self.member.id, size)
         self.fingers = FingerTable(self.state.me)
@@ -75,7 +75,7 @@ class PositionUpkeep:
     @property
     def member(self) -> Member:
         """This position as others see it."""
-        return self._host.hosts.position(self._host.fp, self.index)
+        return self.host.hosts.position(self.host.fp, self.index)
 
     @property
     def id(self) -> int:
@@ -102,7 +102,7 @@ class PositionUpkeep:
         changed = state.epoch != self.state.epoch
         self.state = state
         if changed:
-            self._host.changed()
+            self.host.changed()
         return changed
 
     def notified(self, candidate: Member) -> None:
@@ -145,7 +145,7 @@ class PositionUpkeep:
     async def _consult_table(self) -> None:
         """Whoever is known to sit between us and our first successor is asked
         at once: nobody has to tell us of it first."""
-        near = self._host.hosts.next_after(self.state.me) if self._host.knows_all else None
+        near = self.host.hosts.next_after(self.state.me) if self.host.knows_all else None
         first = self.state.first
         if near is not None and (first is None or ids.between(self.state.me, near.id, first.id)):
             await self._adopt(near)
@@ -164,14 +164,14 @@ class PositionUpkeep:
     async def notify(self, member: Member, list_changed: bool = False) -> None:
         """Tell a member that we may be its predecessor, or that our list
         changed; a hint, whose loss does no harm."""
-        if member.fp == self._host.fp:
-            target = self._host.positions[member.index]
+        if member.fp == self.host.fp:
+            target = self.host.positions[member.index]
             if not list_changed:
                 target.notified(self.member)
             return
         message = bodies.Notify(member.index, self.member.ref, list_changed)
         try:
-            await self._host.pool.call(member.address, "notify", message, ASK_TIMEOUT, member.fp)
+            await self.host.pool.call(member.address, "notify", message, ASK_TIMEOUT, member.fp)
         except (PeerError, RemoteError):
             # The next question to it will tell.
             return
@@ -207,39 +207,39 @@ class PositionUpkeep:
     async def _ask(self, member: Member) -> Told:
         """A member's neighbours.  One that is dead or does not serve is
         dropped before this returns."""
-        if member.fp == self._host.fp:
+        if member.fp == self.host.fp:
             return self._ask_here(member)
-        since = self._host.clock.seconds()
+        since = self.host.clock.seconds()
         try:
-            answer: bodies.Neighbours = await self._host.pool.call(
+            answer: bodies.Neighbours = await self.host.pool.call(
                 member.address, "get-neighbours", bodies.GetNeighbours(member.index), ASK_TIMEOUT, member.fp
             )
             refs = [*answer.successors, *([answer.predecessor] if answer.predecessor else [])]
-            await resolve(self._host.pool, self._host.hosts, member.address, refs)
+            await resolve(self.host.pool, self.host.hosts, member.address, refs)
         except NotReady:
             self.update(steps.drop_member(self.state, member.id))
             return Told(Verdict.GONE)
         except RemoteError:
             return Told(Verdict.BUSY)
         except PeerError as error:
-            return Told(Verdict.GONE if self._host.note_silent(member.fp, error, since) else Verdict.SILENT)
-        self._host.note_alive(member.fp)
+            return Told(Verdict.GONE if self.host.note_silent(member.fp, error, since) else Verdict.SILENT)
+        self.host.note_alive(member.fp)
         if (answer.position.fp, answer.position.index) != (member.fp, member.index):
             self.update(steps.drop_member(self.state, member.id))
             return Told(Verdict.GONE)
         self._refresh(answer.position)
-        before = self._host.hosts.member(answer.predecessor) if answer.predecessor is not None else None
-        return Told(Verdict.SERVES, before, self._host.hosts.members(answer.successors))
+        before = self.host.hosts.member(answer.predecessor) if answer.predecessor is not None else None
+        return Told(Verdict.SERVES, before, self.host.hosts.members(answer.successors))
 
     def _ask_here(self, member: Member) -> Told:
-        place = self._host.positions[member.index]
+        place = self.host.positions[member.index]
         if place.is_member:
             return Told(Verdict.SERVES, place.state.told_predecessor, place.successors)
         self.update(steps.drop_member(self.state, member.id))
         return Told(Verdict.GONE)
 
     def _refresh(self, ref: bodies.PositionRef) -> None:
-        current = self._host.hosts.member(ref)
+        current = self.host.hosts.member(ref)
         if current is not None:
             self.state = steps.refreshed(self.state, current)
 

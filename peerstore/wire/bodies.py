@@ -156,8 +156,9 @@ class Found(Body, frozen=True):
 
     *owns*: key lies in (predecessor, position], so this is the owner, and
     *successors* is its whole list.  *final*: key lies in (position, first
-    successor], and *successors* is the whole list.  *candidates* are members
-    that precede the key, closest first.
+    successor], and *successors* is the whole list; otherwise that part of
+    the list which comes after the key, if it reaches so far.  *candidates*
+    are members that precede the key, closest first.
     """
 
     position: PositionRef

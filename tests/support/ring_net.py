@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from peerstore.errors import ConnectionLost, PeerMismatch, PeerStoreError, PeerT
 from peerstore.interfaces import IPeerPool, IRemotePeer
 from peerstore.ring.host import RingHost
 from peerstore.ring.hosts import HostTable
+from peerstore.ring.lookup import LookupClient
 from peerstore.sim.clock import SimClock
 from peerstore.wire import bodies
 from peerstore.wire.messages import METHODS, decode_body, encode_body, error_for, status_for
@@ -69,6 +71,12 @@ class Machine:
 
     def start(self, *bootstrap: str) -> RingHost:
         """Start on what is saved, joining through machines of these names."""
+        host = self.build(*bootstrap)
+        host.start()
+        return host
+
+    def build(self, *bootstrap: str) -> RingHost:
+        """Make the host, and listen; it does nothing by itself yet."""
         net = self.net
         self.incarnation += 1
         hosts = HostTable(net.clock)
@@ -94,7 +102,6 @@ class Machine:
             knows_all=net.knows_all,
         )
         net.listening[self.address] = self
-        self.host.start()
         return self.host
 
     def crash(self) -> None:
@@ -182,6 +189,52 @@ class RingNet:
             self.start(name, names[0])
         assert self.until(lambda: self.is_ideal(names), 120), f"no ring: {self.missing(names)}"
         return names
+
+    def frozen(self, count: int, fingers: bool = True, table: bool = False) -> list[str]:
+        """An ideal ring of *count* machines whose hosts do nothing but answer.
+
+        :param fingers: whether each has a full set of them.
+        :param table: whether each knows all.
+        """
+        names = [f"m{number}" for number in range(count)]
+        for name in names:
+            self.machine(name).build()
+        places = sorted(
+            ((place.id, place) for name in names for place in self.machines[name].ring.positions),
+            key=lambda entry: entry[0],
+        )
+        points = [point for point, _ in places]
+        members = [place.member for _, place in places]
+        records = {self.machines[name].fp: record_of(name, 1, self.virtual_nodes) for name in names}
+        for at, (_, place) in enumerate(places):
+            hosts = place.host.hosts
+            length = min(place.state.size, count * self.virtual_nodes - 1)
+            behind = tuple(members[(at + step) % len(members)] for step in range(1, length + 1))
+            known = [members[at - 1], *behind]
+            if fingers:
+                for number in range(ids.ID_BITS):
+                    finger = members[bisect_left(points, (place.id + (1 << number)) % ids.RING_SIZE) % len(points)]
+                    if finger.id != place.id:
+                        place.fingers.put(number, finger)
+                        known.append(finger)
+            for fp in records if table else {member.fp for member in known}:
+                hosts.learn(records[fp])
+                if table:
+                    hosts.alive(fp)
+            place.is_member = True
+            place.state = place.state._replace(predecessor=members[at - 1] if length else None, successors=behind)
+            place.host.status = "MEMBER"
+        return names
+
+    def owner_of(self, key: int) -> str:
+        """Which of the machines that run should own a key."""
+        places = [(place.id, machine.name) for machine in self.running() for place in machine.ring.positions]
+        return min(places, key=lambda place: ids.distance(key, place[0]))[1]
+
+    def client(self, *seeds: str) -> LookupClient:
+        """Somebody who is no host, and knows these machines' addresses."""
+        hosts = HostTable(self.clock)
+        return LookupClient(self.pool(), hosts, self.clock, lambda: [address_of(name) for name in seeds])
 
     def running(self) -> list[Machine]:
         """All machines on which a host runs."""
