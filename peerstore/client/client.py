@@ -149,6 +149,8 @@ class Client:
 
         Also sends what an earlier run could not make certain.
 
+        Fails with Incomplete when the ring lacks what was certain in it.
+
         :return: a Deferred of whether the read was complete: false means that
             too few nodes answered, and newer entries may be missing.
         """
@@ -158,12 +160,24 @@ class Client:
         complete = True
         more = True
         while more:
+            certain = await self._certain()
             read = await self.gateway.read_log(self.log_id, self.owner, dict(self.log.heads()), PAGE)
             complete = complete and read.complete
+            if read.complete and read.heads.get(self.device, 0) < certain:
+                # What is unchanged here would be taken for stored there.
+                raise Incomplete(
+                    "The ring does not have what this computer stored in it: it is another ring, or has lost it.",
+                    "Check --peer. To store everything anew, use a fresh --home, with your key as --key.",
+                )
             took = await self.take_entries(read.items)
             more = read.more and took > 0
         await self.publisher.flush()
         return complete
+
+    async def _certain(self) -> int:
+        """The number of our last entry that a majority was known to have."""
+        pending: list[tuple[int, bytes, bytes, bytes]] = await self.database.run(self.state.pending)
+        return pending[0][0] - 1 if pending else self.log.heads().get(self.device, 0)
 
     async def take_entries(self, items: Sequence[Item]) -> int:
         """Entries that came from the ring, into our copy; how many were new."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -67,3 +68,17 @@ class WordTests(ProcessTestCase):
         self.type(*other, "rm", "letters/1.txt")
         self.assertEqual(self.type("--key", "1.pem", "get", "letters/1.txt", "--to", "-").stdout, "Dear Ann\n")
         self.assertFalse((self.folder / "home" / "publickey.pem").exists())
+
+    async def test_a_ring_that_lost_everything(self) -> None:
+        """What is unchanged here is not taken for stored there."""
+        await self.start()
+        self.type("backup", "letters", "--peer", self.peer)
+        node = self.nodes[0]
+        node.stop()
+        shutil.rmtree(node.data)
+        node.start()
+        await node.ready()
+        self.assertIn("does not have what this computer stored", self.type("backup", "letters", status=5).stderr)
+        anew = ("--home", "fresh", "--key", "home/key.pem")
+        self.assertIn("2 new or changed", self.type(*anew, "backup", "letters", "--peer", self.peer).stdout)
+        self.assertEqual(self.type(*anew, "get", "letters/1.txt", "--to", "-").stdout, "Dear Ann\n")
