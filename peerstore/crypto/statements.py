@@ -2,13 +2,14 @@
 
 ::
 
-    [type, body, index, path, signature]
+    [type, body, index, count, path, signature]
 
 ``body`` is packed msgpack.  A statement's id is its *leaf*,
 SHA-256(00 || u16 type || body), and never depends on the signature, which
-RSA-PSS makes different each time.  ``index``, ``path`` and ``signature``
-prove the leaf's place in a signed batch (tree shape as in RFC 6962); they
-are empty while statements are not signed.
+RSA-PSS makes different each time.  The rest proves the leaf's place in a
+signed batch: number ``index`` of ``count``, with the ``path`` to the root
+(tree shape as in RFC 6962), which together with the count is what is signed.
+While statements are not signed, each is a batch of one without a signature.
 
 Everything stored is packed in one way only: each number, length and array in
 its shortest form, no field left out.  What decodes but does not encode to the
@@ -46,6 +47,7 @@ class Statement(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     type: int
     body: bytes
     index: int = 0
+    count: int = 1
     path: tuple[bytes, ...] = ()
     signature: bytes = b""
 
@@ -87,6 +89,8 @@ def unpack_statement(raw: bytes, expected: int) -> bytes:
     statement = decode_exactly(_decoder, raw, "a statement")
     if statement.type != expected:
         raise BadMessage(f"a statement of type {statement.type} stands where {int(expected)} belongs.")
-    if len(statement.body) > MAX_BODY or statement.index or statement.path or statement.signature:
+    if len(statement.body) > MAX_BODY:
+        raise BadMessage("a statement is larger than a statement can be.")
+    if statement.index or statement.count != 1 or statement.path or statement.signature:
         raise BadMessage("a statement carries a proof that this version does not know.")
     return statement.body

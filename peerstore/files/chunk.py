@@ -19,7 +19,7 @@ import msgspec
 import zstandard
 
 from peerstore import ids
-from peerstore.crypto.statements import StatementType, pack_statement, unpack_statement
+from peerstore.crypto.statements import StatementType, decode_exactly, pack_statement, unpack_statement
 from peerstore.errors import BadMessage, CorruptData
 from peerstore.files.chunker import MAXIMUM
 from peerstore.items import Item, ItemKey, Kind
@@ -69,8 +69,8 @@ def seal_chunk(plain: bytes) -> SealedChunk:
         squeezed = zstandard.ZstdCompressor(level=LEVEL, write_content_size=True).compress(plain)
         if len(squeezed) < len(plain):
             content, flag = squeezed, ZSTD
-    size = _HEAD.size + len(content)
-    padded = b"".join((_HEAD.pack(len(plain), flag), content, bytes(-size % STEP)))
+    padding = _padded(len(content)) - _HEAD.size - len(content)
+    padded = b"".join((_HEAD.pack(len(plain), flag), content, bytes(padding)))
     data, key = _seal(padded)
     return SealedChunk(hashlib.sha256(data).digest(), key, len(plain), data)
 
@@ -89,10 +89,12 @@ def open_chunk(data: bytes, expected_hash: bytes, key: bytes, length: int) -> by
     declared, flag = _HEAD.unpack_from(padded)
     if declared != length or declared > MAXIMUM:
         raise CorruptData("A chunk's length is not the one in its manifest.")
+    if len(padded) % STEP:
+        raise CorruptData("A chunk is not padded as chunks are.")
     body = memoryview(padded)[_HEAD.size :]
     if flag == RAW:
-        if len(body) < declared:
-            raise CorruptData("A chunk is shorter than it says.")
+        if len(padded) != _padded(declared) or any(body[declared:]):
+            raise CorruptData("A chunk is shorter or longer than it says.")
         return bytes(body[:declared])
     if flag != ZSTD:
         raise CorruptData("A chunk is packed in a way that this version does not know.", "Update this program.")
@@ -124,18 +126,24 @@ def verify_chunk(item: Item) -> Claim:
 
     :raises peerstore.errors.BadMessage: saying what does not fit.
     """
-    try:
-        claim = _claims.decode(unpack_statement(item.statement, StatementType.CHUNK))
-    except msgspec.DecodeError as error:
-        raise BadMessage(f"a chunk's claim cannot be read: {error}.") from error
+    claim = decode_exactly(_claims, unpack_statement(item.statement, StatementType.CHUNK), "a chunk's claim")
     key = item.key
     if claim.owner != key.owner or claim.hash != key.element or claim.length != len(item.data):
         raise BadMessage("a chunk's claim is about another chunk.")
-    if len(item.data) > MAX_SEALED or key.ring_id != ids.chunk_ring_id(key.element):
-        raise BadMessage("a chunk is too large, or in another's place.")
+    if not 0 <= claim.clock < 1 << 63:
+        raise BadMessage("a chunk's claim has a clock out of range.")
+    if not 0 < len(item.data) <= MAX_SEALED:
+        raise BadMessage("a chunk is empty or too large.")
+    if key.kind is not Kind.CHUNK or key.ring_id != ids.chunk_ring_id(key.element):
+        raise BadMessage("a chunk is in another's place.")
     if hashlib.sha256(item.data).digest() != key.element:
         raise BadMessage("a chunk's bytes do not have the hash it is named by.")
     return claim
+
+
+def _padded(content: int) -> int:
+    """How long p' is for so many bytes of content as it is packed."""
+    return -(-(_HEAD.size + content) // STEP) * STEP
 
 
 def _seal(padded: bytes) -> tuple[bytes, bytes]:

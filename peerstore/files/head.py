@@ -15,15 +15,17 @@ import msgspec
 
 from peerstore import vectors
 from peerstore.crypto.secrets import NO_EPOCH
-from peerstore.crypto.statements import StatementType, leaf, pack_statement, unpack_statement
+from peerstore.crypto.statements import StatementType, decode_exactly, leaf, pack_statement, unpack_statement
 from peerstore.errors import BadMessage
 from peerstore.items import Item, ItemKey, Kind
 
 __all__ = ["Head", "MovedFrom", "Recipient", "Version", "decode_head", "head_item", "newest", "replaces", "winner"]
 
-MAX_DEVICES = 1024
-MAX_RECIPIENTS = 1024
+MAX_RECIPIENTS = 256
+#: A file key wrapped for the largest key that is accepted.
+MAX_WRAPPED = 512
 MAX_STATEMENT = 256 * 1024
+_LIMIT = 1 << 63
 
 
 class Recipient(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -44,9 +46,12 @@ class MovedFrom(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 class Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One version.  *owner* (20 bytes) comes first in everything stored.
 
-    *wall_ns* is shown to people and never orders anything; *commitment* and
-    *recipients* are empty while nothing is sealed; *manifest* is SHA-256 of
-    the manifest blob, empty for a tombstone.
+    *device* is the 16-byte device that wrote it; *wall_ns* is shown to people
+    and never orders anything; *epoch* is 16 bytes; *commitment* (32 bytes, to
+    the file key), *salt* (32 bytes, for the manifest's key) and *recipients*
+    (in the order of their fingerprints, without the owner) are empty while
+    nothing is sealed; *manifest* is SHA-256 of the manifest blob, empty for a
+    tombstone.
     """
 
     owner: bytes
@@ -58,6 +63,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     moved_from: MovedFrom | None
     epoch: bytes
     commitment: bytes
+    salt: bytes
     recipients: tuple[Recipient, ...]
     manifest: bytes
     tombstone: bool
@@ -87,7 +93,7 @@ def head_item(
     blob = b"" if manifest is None else manifest
     digest = b"" if manifest is None else hashlib.sha256(blob).digest()
     head = Head(
-        owner, resource, vector, clock, device, wall_ns, moved_from, NO_EPOCH, b"", (), digest, manifest is None
+        owner, resource, vector, clock, device, wall_ns, moved_from, NO_EPOCH, b"", b"", (), digest, manifest is None
     )
     body = msgspec.msgpack.encode(head)
     key = ItemKey(resource, owner, Kind.HEAD, leaf(StatementType.HEAD, body))
@@ -102,19 +108,15 @@ def decode_head(item: Item) -> Version:
     if len(item.statement) > MAX_STATEMENT:
         raise BadMessage("a head is larger than a head can be.")
     body = unpack_statement(item.statement, StatementType.HEAD)
-    try:
-        head = _heads.decode(body)
-    except msgspec.DecodeError as error:
-        raise BadMessage(f"a head cannot be read: {error}.") from error
+    head = decode_exactly(_heads, body, "a head")
     key = item.key
-    if head.owner != key.owner or head.resource != key.ring_id or leaf(StatementType.HEAD, body) != key.element:
+    if key.kind is not Kind.HEAD or (head.owner, head.resource) != (key.owner, key.ring_id):
+        raise BadMessage("a head is stored in another's place.")
+    if leaf(StatementType.HEAD, body) != key.element:
         raise BadMessage("a head is stored under another's name.")
-    devices = [device for device, _ in head.vector]
-    if devices != sorted(set(devices)) or not 0 < len(devices) <= MAX_DEVICES:
+    if not vectors.well_formed(head.vector) or head.device not in dict(head.vector):
         raise BadMessage("a head's version vector is not in order.")
-    if any(len(device) != 16 or not 0 < count < 1 << 63 for device, count in head.vector):
-        raise BadMessage("a head's version vector has entries out of range.")
-    if head.device not in devices or not 0 <= head.clock < 1 << 63 or len(head.recipients) > MAX_RECIPIENTS:
+    if not _sound(head):
         raise BadMessage("a head has fields out of range.")
     if head.tombstone:
         if head.manifest or item.data:
@@ -135,8 +137,13 @@ def newest(versions: Iterable[Version]) -> list[Version]:
     In the order in which they get the name: the first keeps it.
     """
     distinct = {version.id: version for version in versions}
-    every = [distinct[key] for key in sorted(distinct)]
-    kept = [a for a in every if not any(replaces(b, a) for b in every)]
+    # Those that have seen most come first: what replaces a version has seen
+    # more, so it is kept by then, or something is that replaces it in turn.
+    # Years of versions, each derived from the one before, cost one look each.
+    kept: list[Version] = []
+    for version in sorted(distinct.values(), key=_seen_by, reverse=True):
+        if not any(replaces(newer, version) for newer in kept):
+            kept.append(version)
     return sorted(kept, key=_precedence, reverse=True)
 
 
@@ -145,6 +152,31 @@ def winner(versions: Iterable[Version]) -> Version | None:
     (clock, device, id).  None when there is no version."""
     kept = newest(versions)
     return kept[0] if kept else None
+
+
+def _seen_by(version: Version) -> int:
+    return sum(counter for _, counter in version.head.vector)
+
+
+def _sound(head: Head) -> bool:
+    """Whether every field is as long, and as large, as it may be."""
+    moved, readers = head.moved_from, [recipient.fp for recipient in head.recipients]
+    return (
+        len(head.owner) == 20
+        and len(head.resource) == 20
+        and 0 <= head.clock < _LIMIT
+        and 0 <= head.wall_ns < _LIMIT
+        and (moved is None or (len(moved.resource) == 20 and len(moved.version) == 32))
+        and len(head.epoch) == 16
+        and len(head.commitment) in (0, 32)
+        and len(head.salt) in (0, 32)
+        and len(readers) <= MAX_RECIPIENTS
+        and readers == sorted(set(readers))
+        and all(
+            len(one.id) == 20 and one.id != head.owner and len(one.fp) == 32 and 0 < len(one.wrapped_key) <= MAX_WRAPPED
+            for one in head.recipients
+        )
+    )
 
 
 def _precedence(version: Version) -> tuple[bool, int, bytes, bytes]:

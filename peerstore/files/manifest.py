@@ -17,6 +17,7 @@ from enum import IntEnum
 
 import msgspec
 
+from peerstore.crypto.statements import decode_exactly
 from peerstore.errors import BadMessage
 from peerstore.files.chunk import SealedChunk, seal_chunk
 from peerstore.files.chunker import AVERAGE, MAXIMUM
@@ -27,6 +28,7 @@ __all__ = ["ChunkRef", "INLINE", "Manifest", "NodeKind", "decode_chunks", "decod
 INLINE = 64 * 1024
 #: A larger manifest is itself cut into chunks.
 MAX_BLOB = 1024 * 1024
+_LIMIT = 1 << 63
 
 
 class NodeKind(IntEnum):
@@ -48,8 +50,8 @@ class ChunkRef(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 class Manifest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One version's content and attributes.
 
-    *mode* holds the twelve permission bits; *sha256* is that of the plain
-    content (empty for folders).
+    *mode* holds the twelve permission bits; *mtime_ns* counts from 1970 and
+    may be negative; *sha256* is that of the plain content (empty for folders).
     """
 
     kind: NodeKind
@@ -89,12 +91,22 @@ def decode_manifest(blob: bytes) -> Manifest:
     """
     if len(blob) > MAX_BLOB:
         raise BadMessage("a manifest is larger than a manifest can be.")
-    try:
-        manifest = _manifests.decode(blob)
-    except msgspec.DecodeError as error:
-        raise BadMessage(f"a manifest cannot be read: {error}.") from error
-    if not 0 <= manifest.mode <= 0o7777 or manifest.size < 0 or len(manifest.inline) > INLINE:
+    manifest = decode_exactly(_manifests, blob, "a manifest")
+    sound = (
+        0 <= manifest.mode <= 0o7777
+        and 0 <= manifest.size < _LIMIT
+        and -_LIMIT <= manifest.mtime_ns < _LIMIT
+        and len(manifest.inline) <= INLINE
+        and len(manifest.sha256) == (0 if manifest.kind == NodeKind.FOLDER else 32)
+    )
+    if not sound:
         raise BadMessage("a manifest has fields out of range.")
+    if manifest.kind == NodeKind.FOLDER and manifest.size:
+        raise BadMessage("a folder's manifest has content.")
+    if manifest.kind != NodeKind.FILE and (manifest.chunks or manifest.pieces):
+        raise BadMessage("a manifest of no file names chunks.")
+    if manifest.kind == NodeKind.SYMLINK and (not manifest.inline or b"\0" in manifest.inline):
+        raise BadMessage("a link's manifest has no text that a link can have.")
     _check_refs(manifest.pieces)
     if manifest.pieces and (manifest.chunks or manifest.inline):
         raise BadMessage("a manifest names its chunks twice.")
@@ -108,17 +120,16 @@ def decode_chunks(manifest: Manifest, pieces: Sequence[bytes]) -> Manifest:
 
     :raises peerstore.errors.BadMessage: when they hold no list of chunks.
     """
-    try:
-        chunks = _refs.decode(b"".join(pieces))
-    except msgspec.DecodeError as error:
-        raise BadMessage(f"a manifest's pieces cannot be read: {error}.") from error
+    if [len(piece) for piece in pieces] != [ref.length for ref in manifest.pieces]:
+        raise BadMessage("a manifest's pieces are not those that it names.")
+    chunks = decode_exactly(_refs, b"".join(pieces), "a manifest in pieces")
     whole = msgspec.structs.replace(manifest, chunks=chunks, pieces=())
     _check_content(whole)
     return whole
 
 
 def _check_refs(refs: Sequence[ChunkRef]) -> None:
-    if any(len(ref.hash) != 32 or not 0 < ref.length <= MAXIMUM for ref in refs):
+    if any(len(ref.hash) != 32 or len(ref.key) not in (0, 32) or not 0 < ref.length <= MAXIMUM for ref in refs):
         raise BadMessage("a manifest names a chunk that cannot be.")
 
 

@@ -100,6 +100,7 @@ class ModelTests(SynchronousTestCase):
                         None,
                         bytes(16),
                         b"",
+                        b"",
                         (),
                         b"",
                         operation.kind == OperationKind.DELETE,
