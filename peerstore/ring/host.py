@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -171,8 +171,7 @@ class RingHost:
         for place in self.positions:
             place.is_member = False
         self.stop()
-        for watcher in list(self._watchers):
-            watcher()
+        self._tell_watchers()
         if self._gave_up is not None:
             self._gave_up(error)
 
@@ -248,8 +247,15 @@ class RingHost:
         """Something moved: look again soon, and tell who watches."""
         self._period = FIRST_PERIOD
         self.hurry()
+        self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
         for watcher in list(self._watchers):
-            watcher()
+            # Theirs is not to break what we are in the middle of.
+            maybeDeferred(watcher).addErrback(self._watcher_failed)
+
+    def _watcher_failed(self, failure: Failure) -> None:
+        self._log.failure("somebody who watches the ring failed", failure=failure)
 
     def hurry(self) -> None:
         """A round soon, but not closer than the shortest gap to the last, nor
