@@ -60,16 +60,28 @@ class SetReader:
         self._rng = rng
 
     async def heads(self, ring_id: bytes, owner: bytes, elements: tuple[bytes, ...], patience: float) -> SetRead:
-        """All heads of one resource that the voters still hold for newest."""
+        """All heads of one resource that the voters still hold for newest, or
+        those that *elements* name.
+
+        Not complete when there are more of the newest than an answer holds:
+        those that come first have the name, but they are not all.
+        """
         found: dict[bytes, Item] = {}
-        body = GetHeads(ring_id, owner, elements)
-        poll = await self._poll(ring_id, "get-heads", body, Items, patience)
-        for answer in poll.answers:
-            assert isinstance(answer, Items)
-            for item in answer.items:
-                if self._ours(item, ring_id, owner, Kind.HEAD):
-                    found.setdefault(item.key.element, item)
-        return SetRead(tuple(found[element] for element in sorted(found)), poll.complete)
+        wanted, complete = elements, True
+        while True:
+            poll = await self._poll(ring_id, "get-heads", GetHeads(ring_id, owner, wanted), Items, patience)
+            complete = complete and poll.complete
+            before, more = len(found), False
+            for answer in poll.answers:
+                assert isinstance(answer, Items)
+                more = more or answer.more
+                for item in answer.items:
+                    if self._ours(item, ring_id, owner, Kind.HEAD):
+                        found.setdefault(item.key.element, item)
+            wanted = tuple(element for element in wanted if element not in found)
+            if not more or not wanted or len(found) == before:
+                complete = complete and (not more or bool(elements and not wanted))
+                return SetRead(tuple(found[element] for element in sorted(found)), complete)
 
     async def log(
         self, ring_id: bytes, owner: bytes, seen: Mapping[bytes, int], limit: int, patience: float
@@ -113,20 +125,23 @@ class SetReader:
 
     async def _poll(self, ring_id: bytes, method: str, body: msgspec.Struct, kind: type[_S], patience: float) -> _Poll:
         waits = Patience(self._clock, self._rng, patience)
+        # What was found once is told even if nobody can be asked again.
+        most: list[msgspec.Struct] = []
         while True:
             answers: list[msgspec.Struct] = []
             try:
                 route, voters, enough = await self._voters(ring_id, 0.0)
             except PeerStoreError:
                 if not await waits.pause():
-                    return _Poll(answers, False)
+                    return _Poll(most, False)
                 continue
             await self._round(route, voters, enough, method, body, kind, answers)
             if len(answers) >= enough:
                 return _Poll(answers, True)
+            most = answers if len(answers) >= len(most) else most
             self._locator.forget(route)
             if not await waits.pause():
-                return _Poll(answers, False)
+                return _Poll(most, False)
 
     async def _voters(self, ring_id: bytes, patience: float) -> tuple[Route, tuple[Member, ...], int]:
         """The hosts to ask for a key, and how many make an answer complete."""
