@@ -33,6 +33,7 @@ from peerstore.node.config import (
 )
 from peerstore.node.copies import Copier
 from peerstore.node.exchange import Exchange
+from peerstore.node.handlers.common import Reading
 from peerstore.node.handlers.files import FilesHandlers
 from peerstore.node.handlers.log import LogHandlers
 from peerstore.node.handlers.replicas import ReplicaHandlers
@@ -292,9 +293,12 @@ class NodeService(Service):
         ring.watch_changes(self._replicator.ring_changed)
         passes = max(1, config.workers // 2)
         self.dispatcher.serve(ring_handlers(ring.handlers()))
-        self.dispatcher.serve(FilesHandlers(self.store, copier, ranges, gateway, self._runner, passes).handlers())
-        self.dispatcher.serve(LogHandlers(self.store, copier, ranges, self.watchers, self._clock).handlers())
-        self.dispatcher.serve(ReplicaHandlers(self.store, keeper).handlers())
+        reading = Reading()
+        files = FilesHandlers(self.store, copier, ranges, gateway, self._runner, passes, reading)
+        self.dispatcher.serve(files.handlers())
+        logs = LogHandlers(self.store, copier, ranges, self.watchers, self._clock, reading)
+        self.dispatcher.serve(logs.handlers())
+        self.dispatcher.serve(ReplicaHandlers(self.store, keeper, reading).handlers())
 
     def _greeting(self) -> Greeting:
         return Greeting(

@@ -8,17 +8,39 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 
 from peerstore.errors import BadMessage
+from peerstore.gateway.lanes import Lane
 from peerstore.items import Item
 from peerstore.wire.session import Greeting
 
-__all__ = ["ANSWER_BYTES", "check_length", "check_lengths", "check_limit", "fill", "started"]
+__all__ = ["ANSWER_BYTES", "STEP", "Reading", "check_length", "check_lengths", "check_limit", "fill", "started"]
 
 #: What one answer may carry; the frame has 192 KiB more for what surrounds it.
 ANSWER_BYTES = 4 * 1024 * 1024
 ITEM_OVERHEAD = 128
+#: Items that are loaded at a time where it is not known how large they are.
+STEP = 8
+#: Answers that are put together at a time; as many as the store has readers.
+READERS = 4
 
 _B = TypeVar("_B")
 _A = TypeVar("_A")
+
+
+class Reading:
+    """``async with``: bounds what is loaded from the store at a time.
+
+    Each of a node's workers could hold an answer of 4 MiB; the disk gives out
+    no more by being asked for many at once.
+    """
+
+    def __init__(self, slots: int = READERS) -> None:
+        self._lane = Lane(slots, slots)
+
+    async def __aenter__(self) -> None:
+        await self._lane.acquire(1)
+
+    async def __aexit__(self, *error: object) -> None:
+        self._lane.release(1)
 
 
 def check_length(value: bytes, length: int, name: str) -> None:

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 from twisted.logger import Logger
 
+from peerstore import ids
 from peerstore.errors import NotReady, PeerStoreError
-from peerstore.files.head import decode_head, newest
+from peerstore.files.head import Version, decode_head, newest, replaces
 from peerstore.gateway.gateway import Gateway
 from peerstore.interfaces import IBlockingRunner, INodeStore
 from peerstore.items import Item, ItemKey, Kind
 from peerstore.net.dispatch import Handler
 from peerstore.node.admission import IN_THREAD
 from peerstore.node.copies import Copier
-from peerstore.node.handlers.common import check_length, check_lengths, check_limit, fill, started
+from peerstore.node.handlers.common import STEP, Reading, check_length, check_lengths, check_limit, fill, started
 from peerstore.node.ranges import Ranges
 from peerstore.wire.bodies import (
     GetChunks,
@@ -36,6 +37,11 @@ __all__ = ["FilesHandlers"]
 
 MAX_ITEMS = 1024
 MAX_HASHES = 8192
+#: Keys that are listed at a time.
+PAGE = 1024
+#: With so many versions that do not know of each other, comparing them takes
+#: a while.
+CROSSED = 64
 #: Seconds for passing entries on; the client sees to it after that.
 PASS_ON = 8.0
 
@@ -47,6 +53,7 @@ class FilesHandlers:
     :param runner: threads for what hashes much.
     :param passes: log entries are passed on for this many posts at a time,
         fewer than there are relay workers: the log's nodes need some, too.
+    :param reading: bounds what is loaded at a time, over all handlers.
     """
 
     _log = Logger()
@@ -59,6 +66,7 @@ class FilesHandlers:
         gateway: Gateway,
         runner: IBlockingRunner,
         passes: int,
+        reading: Reading,
     ) -> None:
         self._store = store
         self._copier = copier
@@ -67,6 +75,7 @@ class FilesHandlers:
         self._runner = runner
         self._passes = passes
         self._passing = 0
+        self._reading = reading
 
     def handlers(self) -> dict[str, Handler]:
         """By method."""
@@ -92,7 +101,9 @@ class FilesHandlers:
         certain = all(told.status == Status.OK and len(told.holders) >= told.needed for told in outcomes)
         if not body.entries:
             return Posted(tuple(outcomes))
-        if not certain or not body.heads or any(entry.key.kind is not Kind.LOG for entry in body.entries):
+        if any(entry.key.kind is not Kind.LOG for entry in body.entries):
+            return Posted((*outcomes, *(_held(Status.REJECTED) for _ in body.entries)))
+        if not certain or not body.heads:
             return Posted((*outcomes, *(_held(Status.NOT_READY) for _ in body.entries)))
         return Posted((*outcomes, *await self._pass_on(body.entries)))
 
@@ -111,14 +122,15 @@ class FilesHandlers:
         check_lengths(body.hashes, 32, "a hash")
         answer: list[Item] = []
         used = 0
-        for digest in body.hashes:
-            # One at a time: a request for a thousand must not load them all.
-            (item,) = await self._store.chunks.find([digest])
-            if item is None:
-                continue
-            used = fill(answer, item, used)
-            if used < 0:
-                return Items(tuple(answer), True)
+        async with self._reading:
+            for digest in body.hashes:
+                # One at a time: a request for a thousand must not load them all.
+                (item,) = await self._store.chunks.find([digest])
+                if item is None:
+                    continue
+                used = fill(answer, item, used)
+                if used < 0:
+                    return Items(tuple(answer), True)
         return Items(tuple(answer), False)
 
     async def get_heads(self, caller: Greeting, body: GetHeads) -> Items:
@@ -128,23 +140,29 @@ class FilesHandlers:
         """
         check_length(body.ring_id, 20, "a ring id")
         check_length(body.owner, 20, "an owner")
+        check_limit(len(body.elements), MAX_ITEMS, "elements")
         check_lengths(body.elements, 32, "an element")
-        if body.elements:
-            keys = [ItemKey(body.ring_id, body.owner, Kind.HEAD, element) for element in body.elements[:MAX_ITEMS]]
-            found = [item for item in await self._store.get(keys) if item is not None]
-            complete = len(found) == len(body.elements)
-        else:
-            found = await self._unreplaced(await self._store.heads.heads_of(body.ring_id, body.owner))
-            complete = False
-        if not complete and not self._ranges.may_answer(body.ring_id):
-            raise NotReady("This node is still fetching what it became responsible for.", status=Status.NOT_READY)
-        answer: list[Item] = []
-        used = 0
-        for item in found:
-            used = fill(answer, item, used)
-            if used < 0:
-                return Items(tuple(answer), True)
-        return Items(tuple(answer), False)
+        ready = self._ranges.may_answer(body.ring_id)
+        if not ready and not body.elements:
+            raise _not_ready()
+        async with self._reading:
+            wanted: Sequence[bytes] = body.elements
+            cut = False
+            if not wanted:
+                wanted, cut = await self._newest(body.ring_id, body.owner)
+            answer: list[Item] = []
+            used = missing = 0
+            for element in wanted:
+                (item,) = await self._store.get([ItemKey(body.ring_id, body.owner, Kind.HEAD, element)])
+                if item is None:
+                    missing += 1
+                    continue
+                used = fill(answer, item, used)
+                if used < 0:
+                    return Items(tuple(answer), True)
+        if missing and not ready:
+            raise _not_ready()
+        return Items(tuple(answer), cut)
 
     async def usage(self, caller: Greeting, body: GetUsage) -> Usage:
         """What one owner uses here; there is no quota yet."""
@@ -154,11 +172,30 @@ class FilesHandlers:
 
     # -- inside ---------------------------------------------------------------
 
-    async def _unreplaced(self, items: Sequence[Item]) -> list[Item]:
-        if sum(item.size for item in items) <= IN_THREAD:
-            return _unreplaced(items)
-        kept: list[Item] = await self._runner.run(_unreplaced, items)
-        return kept
+    async def _newest(self, ring_id: bytes, owner: bytes) -> tuple[list[bytes], bool]:
+        """The heads that no other replaces, the one that has the name first,
+        and whether there are more of them than anybody is told.
+
+        A few at a time, and only what says who replaces whom is kept: a
+        history may have thousands of versions, each with its manifest.
+        """
+        after = ids.to_bytes((ids.from_bytes(ring_id) - 1) % ids.RING_SIZE)
+        versions: list[Version] = []
+        cursor: ItemKey | None = None
+        while True:
+            page, cursor = await self._store.range_list(after, ring_id, (Kind.HEAD,), cursor, PAGE)
+            keys = [key for key in page if key.owner == owner]
+            for at in range(0, len(keys), STEP):
+                found = [item for item in await self._store.get(keys[at : at + STEP]) if item is not None]
+                versions = await self._joined(versions, found)
+            if cursor is None or not page or len(versions) > MAX_ITEMS:
+                return [version.id for version in newest(versions[:MAX_ITEMS])], len(versions) > MAX_ITEMS
+
+    async def _joined(self, versions: list[Version], items: Sequence[Item]) -> list[Version]:
+        if sum(item.size for item in items) <= IN_THREAD and len(versions) < CROSSED:
+            return _joined(versions, items)
+        joined: list[Version] = await self._runner.run(_joined, versions, items)
+        return joined
 
     async def _post_kind(self, items: Sequence[Item], kind: Kind) -> list[ItemOutcome]:
         """Post, refusing items of any other kind."""
@@ -185,8 +222,16 @@ def _held(status: Status) -> ItemOutcome:
     return ItemOutcome(int(status), (), (), 1)
 
 
-def _unreplaced(items: Sequence[Item]) -> list[Item]:
-    """Those heads that no other replaces."""
-    heads = [(decode_head(item), item) for item in items]
-    by_id = {version.id: item for version, item in heads}
-    return [by_id[version.id] for version in newest(version for version, _ in heads)]
+def _not_ready() -> NotReady:
+    return NotReady("This node is still fetching what it became responsible for.", status=Status.NOT_READY)
+
+
+def _joined(versions: Sequence[Version], items: Sequence[Item]) -> list[Version]:
+    """Those of *versions*, none of which replaces another, and of *items* that
+    no other of them replaces."""
+    kept = list(versions)
+    for new in map(decode_head, items):
+        if not any(replaces(old, new) for old in kept):
+            kept = [old for old in kept if not replaces(new, old)]
+            kept.append(new)
+    return kept

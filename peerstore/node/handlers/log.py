@@ -12,7 +12,7 @@ from peerstore.interfaces import INodeStore
 from peerstore.items import Item, Kind
 from peerstore.net.dispatch import Handler
 from peerstore.node.copies import Copier
-from peerstore.node.handlers.common import check_length, check_limit, fill, started
+from peerstore.node.handlers.common import STEP, Reading, check_length, check_limit, fill, started
 from peerstore.node.ranges import Ranges
 from peerstore.node.watchers import Watchers
 from peerstore.transactions.entry import NO_ENTRY, Entry, entry_of
@@ -24,8 +24,6 @@ __all__ = ["LogHandlers"]
 
 MAX_ITEMS = 1024
 MAX_PAGE = 1024
-#: Entries that are loaded at a time.
-STEP = 32
 MAX_DEVICES = 4096
 #: The longest that a watch waits (s).
 MAX_WAIT = 120.0
@@ -36,16 +34,25 @@ class LogHandlers:
 
     Entries of one log are appended one request at a time: whether an entry
     follows on another can only be judged when nobody else is writing.
+
+    :param reading: bounds what is loaded at a time, over all handlers.
     """
 
     def __init__(
-        self, store: INodeStore, copier: Copier, ranges: Ranges, watchers: Watchers, clock: IReactorTime
+        self,
+        store: INodeStore,
+        copier: Copier,
+        ranges: Ranges,
+        watchers: Watchers,
+        clock: IReactorTime,
+        reading: Reading,
     ) -> None:
         self._store = store
         self._copier = copier
         self._ranges = ranges
         self._watchers = watchers
         self._clock = clock
+        self._reading = reading
         self._locks: dict[tuple[bytes, bytes], DeferredLock] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -114,15 +121,16 @@ class LogHandlers:
         after = dict(seen)
         more, used = limit > 0, 0
         # A few at a time: a thousand entries of full size are not for memory.
-        while more and used >= 0 and len(entries) < limit:
-            found, more = await self._store.logs.read_since(ring_id, owner, after, min(STEP, limit - len(entries)))
-            for item in found:
-                used = fill(entries, item, used)
-                if used < 0:
-                    more = True
-                    break
-                entry = entry_of(item)
-                after[entry.device] = max(entry.number, after.get(entry.device, 0))
+        async with self._reading:
+            while more and used >= 0 and len(entries) < limit:
+                found, more = await self._store.logs.read_since(ring_id, owner, after, min(STEP, limit - len(entries)))
+                for item in found:
+                    used = fill(entries, item, used)
+                    if used < 0:
+                        more = True
+                        break
+                    entry = entry_of(item)
+                    after[entry.device] = max(entry.number, after.get(entry.device, 0))
         ends: Mapping[bytes, int] = await self._store.logs.chain_heads(ring_id, owner)
         return LogPage(
             tuple(entries), tuple(DeviceHead(device, ends[device]) for device in sorted(ends)), more and limit > 0
@@ -168,7 +176,8 @@ class LogHandlers:
         While we are still fetching (*strict* false), gaps and unknown
         predecessors are taken: what they follow on is on its way.
         """
-        known = await self._leaves(name, device, entries[places[0]].number - 1, entries[places[-1]].number)
+        numbers = {entries[place].number - before for place in places for before in (0, 1)}
+        known = await self._leaves(name, device, numbers)
         known[0] = {NO_ENTRY}
         verdicts: dict[int, Status] = {}
         for place in places:
@@ -188,23 +197,23 @@ class LogHandlers:
                 known.setdefault(entry.number, set()).add(element)
         return verdicts
 
-    async def _leaves(
-        self, name: tuple[bytes, bytes], device: bytes, first: int, through: int
-    ) -> dict[int, set[bytes]]:
-        """The leaves that one chain has here, by number, in [first, through],
-        those behind a gap included."""
+    async def _leaves(self, name: tuple[bytes, bytes], device: bytes, numbers: set[int]) -> dict[int, set[bytes]]:
+        """The leaves that one chain has here at these numbers, those behind a
+        gap included; the rest of the chain is not looked at."""
         leaves: dict[int, set[bytes]] = {}
         seen: dict[bytes, int] = dict(await self._store.logs.chain_heads(*name))
-        seen[device] = max(0, first - 1)
-        more = True
-        while more and seen[device] < through:
-            page, more = await self._store.logs.read_since(*name, seen, STEP)
-            for item in page:
-                entry = entry_of(item)
-                seen[entry.device] = max(entry.number, seen.get(entry.device, 0))
-                if entry.device == device:
-                    leaves.setdefault(entry.number, set()).add(item.key.element)
-            more = more and bool(page)
+        for first, last in _runs(numbers):
+            seen[device] = max(0, first - 1)
+            more = True
+            while more and seen[device] < last:
+                async with self._reading:
+                    page, more = await self._store.logs.read_since(*name, seen, STEP)
+                more = more and bool(page)
+                for item in page:
+                    entry = entry_of(item)
+                    seen[entry.device] = max(entry.number, seen.get(entry.device, 0))
+                    if entry.device == device and entry.number in numbers:
+                        leaves.setdefault(entry.number, set()).add(item.key.element)
         return leaves
 
 
@@ -215,15 +224,27 @@ class _Turn:
     def __init__(self, locks: dict[tuple[bytes, bytes], DeferredLock], name: tuple[bytes, bytes]) -> None:
         self._locks = locks
         self._name = name
+        self._lock = locks.setdefault(name, DeferredLock())
 
     async def __aenter__(self) -> None:
-        await self._locks.setdefault(self._name, DeferredLock()).acquire()
+        await self._lock.acquire()
 
     async def __aexit__(self, *error: object) -> None:
-        lock = self._locks[self._name]
-        lock.release()
-        if not lock.locked:
-            self._locks.pop(self._name, None)
+        self._lock.release()
+        # By now others may have come and gone, and left another one there.
+        if not self._lock.locked and self._locks.get(self._name) is self._lock:
+            del self._locks[self._name]
+
+
+def _runs(numbers: set[int]) -> list[tuple[int, int]]:
+    """Numbers as (first, last) of those that follow on each other."""
+    runs: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return runs
 
 
 def _refused(status: Status) -> ItemOutcome:

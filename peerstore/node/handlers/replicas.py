@@ -6,7 +6,7 @@ from peerstore.errors import BadMessage, StorageError
 from peerstore.interfaces import INodeStore
 from peerstore.items import Item
 from peerstore.net.dispatch import Handler
-from peerstore.node.handlers.common import check_length, check_limit, fill, started
+from peerstore.node.handlers.common import Reading, check_length, check_limit, fill, started
 from peerstore.node.keeper import Keeper
 from peerstore.wire.bodies import Fetch, GetRangeDigest, Items, KeyPage, ListRange, Push, Pushed, RangeDigest
 from peerstore.wire.messages import Status
@@ -24,11 +24,14 @@ class ReplicaHandlers:
 
     They answer at any time, also while this node is itself behind: two nodes
     that are both behind still give each other what they have.
+
+    :param reading: bounds what is loaded at a time, over all handlers.
     """
 
-    def __init__(self, store: INodeStore, keeper: Keeper) -> None:
+    def __init__(self, store: INodeStore, keeper: Keeper, reading: Reading) -> None:
         self._store = store
         self._keeper = keeper
+        self._reading = reading
 
     def handlers(self) -> dict[str, Handler]:
         """By method."""
@@ -56,17 +59,18 @@ class ReplicaHandlers:
     async def fetch(self, caller: Greeting, body: Fetch) -> Items:
         """Items by key, as many as fit; what is not here is left out."""
         check_limit(len(body.keys), MAX_FETCH, "keys")
+        if not all(key.well_formed() for key in body.keys):
+            raise BadMessage("an item's key is malformed.")
         answer: list[Item] = []
         used = 0
-        for key in body.keys:
-            if not key.well_formed():
-                raise BadMessage("an item's key is malformed.")
-            (item,) = await self._store.get([key])
-            if item is None:
-                continue
-            used = fill(answer, item, used)
-            if used < 0:
-                return Items(tuple(answer), True)
+        async with self._reading:
+            for key in body.keys:
+                (item,) = await self._store.get([key])
+                if item is None:
+                    continue
+                used = fill(answer, item, used)
+                if used < 0:
+                    return Items(tuple(answer), True)
         return Items(tuple(answer), False)
 
     async def push(self, caller: Greeting, body: Push) -> Pushed:
