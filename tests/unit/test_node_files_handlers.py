@@ -149,9 +149,7 @@ class PostChunksTests(OneNodeTestCase):
     def test_the_bad_do_not_spoil_the_good(self) -> None:
         """Each item has an outcome of its own, in order."""
         body = PostChunks((HEAD, CHUNK, rekeyed(CHUNK, owner=OTHER), a_chunk(2)))
-        self.assertEqual(
-            self.statuses("post-chunks", body), [Status.REJECTED, Status.OK, Status.REJECTED, Status.OK]
-        )
+        self.assertEqual(self.statuses("post-chunks", body), [Status.REJECTED, Status.OK, Status.REJECTED, Status.OK])
         self.assertEqual(self.ring.held("a"), {CHUNK.key, a_chunk(2).key})
 
     def test_too_many(self) -> None:
@@ -304,9 +302,7 @@ class PostHeadsTests(OneNodeTestCase):
 
     def test_a_gap_is_told(self) -> None:
         """As append tells it."""
-        self.assertEqual(
-            self.statuses("post-heads", PostHeads((HEAD,), (a_chain(3)[2],))), [Status.OK, Status.GAP]
-        )
+        self.assertEqual(self.statuses("post-heads", PostHeads((HEAD,), (a_chain(3)[2],))), [Status.OK, Status.GAP])
 
 
 class GetHeadsTests(OneNodeTestCase):
@@ -411,9 +407,7 @@ class HistoryMemoryTests(OneNodeTestCase):
     def test_the_newest_of_many(self) -> None:
         """Three hundred versions of 60 kB are not loaded for the one that is asked for."""
         resource = b"\x0e" * 20
-        heads = [
-            head_item(OWNER, resource, ((DEVICE, n + 1),), n, DEVICE, 0, b"%05d" % n * 12_000) for n in range(300)
-        ]
+        heads = [head_item(OWNER, resource, ((DEVICE, n + 1),), n, DEVICE, 0, b"%05d" % n * 12_000) for n in range(300)]
         for at in range(0, 300, 30):
             self.ring.ask("a", "post-heads", PostHeads(tuple(heads[at : at + 30]), ()))
         self.assertLess(self.most_at_a_time(GetHeads(resource, OWNER, ())), 1_000_000)
@@ -421,9 +415,7 @@ class HistoryMemoryTests(OneNodeTestCase):
     def test_many_named_ones(self) -> None:
         """Those that the answer has no room for are not loaded, either."""
         resource = b"\x0e" * 20
-        heads = [
-            head_item(OWNER, resource, ((DEVICE, n + 1),), n, DEVICE, 0, b"%05d" % n * 200_000) for n in range(8)
-        ]
+        heads = [head_item(OWNER, resource, ((DEVICE, n + 1),), n, DEVICE, 0, b"%05d" % n * 200_000) for n in range(8)]
         for head in heads:
             self.ring.ask("a", "post-heads", PostHeads((head,), ()))
         names = tuple(head.key.element for head in heads)

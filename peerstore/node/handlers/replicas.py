@@ -53,6 +53,8 @@ class ReplicaHandlers:
         _check_range(body.after, body.through)
         if not 1 <= body.limit <= MAX_KEYS:
             raise BadMessage(f"a page has 1 to {MAX_KEYS} keys.")
+        if body.cursor is not None and not body.cursor.well_formed():
+            raise BadMessage("a cursor is no key.")
         keys, cursor = await self._store.range_list(body.after, body.through, body.kinds, body.cursor, body.limit)
         return KeyPage(tuple(keys), cursor)
 
