@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -105,16 +105,20 @@ class SetReader:
         done: Deferred[None] = Deferred()
         waiting = len(voters)
 
-        async def one(member: Member) -> None:
+        def told(page: LogPage | None) -> None:
             nonlocal waiting
-            page = await self._answer(member, route, "watch", body, LogPage, wait + READ_TIMEOUT)
             waiting -= 1
             if page is not None:
                 answers.append(page)
             if (waiting == 0 or (page is not None and page.entries)) and not done.called:
                 done.callback(None)
 
-        jobs = [Deferred.fromCoroutine(one(member)) for member in voters]
+        jobs = [
+            Deferred.fromCoroutine(self._answer(member, route, "watch", body, LogPage, wait + READ_TIMEOUT))
+            for member in voters
+        ]
+        for job in jobs:
+            job.addCallback(told)
         try:
             await done
         finally:
@@ -177,9 +181,8 @@ class SetReader:
             if not done.called:
                 done.callback(None)
 
-        async def one(member: Member) -> None:
+        def told(answer: _S | None) -> None:
             nonlocal waiting, grace
-            answer = await self._answer(member, route, method, body, kind, READ_TIMEOUT)
             waiting -= 1
             if answer is not None:
                 answers.append(answer)
@@ -188,7 +191,11 @@ class SetReader:
             elif len(answers) == enough and answer is not None:
                 grace = self._clock.callLater(GRACE, finish)
 
-        jobs = [Deferred.fromCoroutine(one(member)) for member in voters]
+        jobs = [
+            Deferred.fromCoroutine(self._answer(member, route, method, body, kind, READ_TIMEOUT)) for member in voters
+        ]
+        for job in jobs:
+            job.addCallback(told)
         try:
             await done
         finally:
@@ -237,8 +244,9 @@ def _device_heads(seen: Mapping[bytes, int]) -> tuple[DeviceHead, ...]:
     return tuple(DeviceHead(device, number) for device, number in sorted(seen.items()))
 
 
-def _end(jobs: list[Deferred[None]]) -> None:
-    """Give up what still waits, quietly."""
+def _end(jobs: Sequence[Deferred[Any]]) -> None:
+    """Give up what still waits, quietly.  Never from inside one of them: a
+    coroutine that is cancelled while it runs ends in an error of its own."""
     for job in jobs:
         job.addErrback(lambda failure: failure.trap(CancelledError))
         job.cancel()

@@ -248,8 +248,11 @@ class WatchTests(ReadTestCase):
     """Waiting for news of a log."""
 
     def watch(self, seen: dict[bytes, int] | None = None, wait: float = 60.0) -> Deferred[LogRead]:
-        """Begin to wait."""
-        return self.gateway.watch_log(log_id(), OWNER, seen or {}, 256, wait)
+        """Begin to wait; given up at the latest when the test is over."""
+        watching = self.gateway.watch_log(log_id(), OWNER, seen or {}, 256, wait)
+        self.addCleanup(watching.addErrback, lambda failure: failure.trap(CancelledError))
+        self.addCleanup(watching.cancel)
+        return watching
 
     def waiting(self) -> int:
         """Long polls at all nodes."""
