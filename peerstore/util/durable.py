@@ -7,6 +7,7 @@ cut leaves an empty or half file under the final name.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -34,10 +35,10 @@ def make_directory(path: Path, mode: int = 0o700) -> None:
     """
     missing = []
     place = path.absolute()
-    while not place.exists():
-        missing.append(place)
-        place = place.parent
     try:
+        while not place.exists():
+            missing.append(place)
+            place = place.parent
         for folder in reversed(missing):
             folder.mkdir(mode=mode, exist_ok=True)
             sync_directory(folder.parent)
@@ -54,7 +55,10 @@ def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
     """
     temporary = path.with_name(f".{path.name}.new")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        # What a crash left there has a mode of its own, or is a link by now.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             view = memoryview(data)
             while view:
@@ -62,10 +66,11 @@ def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        temporary.rename(path)
+        os.rename(temporary, path)
         sync_directory(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         raise disk_error(error, path) from error
 
 

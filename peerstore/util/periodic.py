@@ -18,13 +18,17 @@ from twisted.python.failure import Failure
 
 __all__ = ["Periodic"]
 
+#: Seconds between runs when an interval was never told.
+FALLBACK = 30.0
+
 
 class Periodic:
     """Run *function* over and over, one run at a time.
 
     :param clock: provides ``IReactorTime``.
     :param function: called without arguments; may return a Deferred.
-    :param interval: asked after each run for the seconds until the next.
+    :param interval: asked after each run for the seconds until the next; what
+        it said last counts on when it fails.
     :param name: what the log calls it.
     """
 
@@ -40,6 +44,7 @@ class Periodic:
         self._busy = False
         self._started = False
         self._again: float | None = None
+        self._gap = FALLBACK
         self._ended: list[Deferred[None]] = []
         self._waiting: IDelayedCall | None = None
 
@@ -53,10 +58,13 @@ class Periodic:
         if self._started:
             return
         self._started = True
-        if now:
+        if self._busy:
+            # Stopped a moment ago, with a run still in flight.
+            self._again = 0.0 if now else None
+        elif now:
             self._run()
         else:
-            self._wait(self._interval())
+            self._wait(self._next())
 
     def hurry(self, within: float = 0.0) -> None:
         """Let the next run come within so many seconds, by default now; many
@@ -80,6 +88,13 @@ class Periodic:
         self._ended.append(ended)
         return ended
 
+    def _next(self) -> float:
+        try:
+            self._gap = self._interval()
+        except Exception:  # noqa: BLE001 - whatever it was, upkeep goes on
+            self._failed(Failure())
+        return self._gap
+
     def _wait(self, seconds: float) -> None:
         if self._waiting is not None:
             if self._waiting.getTime() <= self._clock.seconds() + seconds:
@@ -100,6 +115,6 @@ class Periodic:
         self._busy = False
         ended, self._ended = self._ended, []
         if self._started:
-            self._wait(self._interval() if self._again is None else self._again)
+            self._wait(self._next() if self._again is None else self._again)
         for waiter in ended:
             waiter.callback(None)
