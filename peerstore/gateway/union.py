@@ -119,10 +119,7 @@ class SetReader:
         ]
         for job in jobs:
             job.addCallback(told)
-        try:
-            await done
-        finally:
-            _end(jobs)
+        await _until(done, jobs)
         if not answers:
             raise LookupFailed("None of the nodes that keep this log answered.", "They are asked again in a moment.")
         return self._pages(_Poll(answers, len(answers) >= enough), ring_id, owner)
@@ -197,11 +194,10 @@ class SetReader:
         for job in jobs:
             job.addCallback(told)
         try:
-            await done
+            await _until(done, jobs)
         finally:
             if grace is not None and grace.active():
                 grace.cancel()
-            _end(jobs)
 
     async def _answer(
         self, member: Member, route: Route, method: str, body: msgspec.Struct, kind: type[_S], timeout: float
@@ -242,6 +238,18 @@ class SetReader:
 
 def _device_heads(seen: Mapping[bytes, int]) -> tuple[DeviceHead, ...]:
     return tuple(DeviceHead(device, number) for device, number in sorted(seen.items()))
+
+
+async def _until(done: Deferred[None], jobs: Sequence[Deferred[Any]]) -> None:
+    """Wait for *done*, then end what still works on it, also when cancelled."""
+    try:
+        await done
+    except Exception:
+        # Not when this is thrown away, as all of a dead node's work is: its
+        # jobs are thrown away with it.
+        _end(jobs)
+        raise
+    _end(jobs)
 
 
 def _end(jobs: Sequence[Deferred[Any]]) -> None:

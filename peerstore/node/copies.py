@@ -155,8 +155,11 @@ class Copier:
             await self._keep_here(posts)
             kept.callback(None)
             await waiting.until(copying)
-        finally:
+        except Exception:
+            # Not when this is thrown away, as all of a dead node's work is.
             copying.cancel()
+            raise
+        copying.cancel()
 
     async def _spread(self, posts: Sequence[_Posted], kept: Deferred[None]) -> None:
         """To the others; one more for what we could not keep ourselves, once

@@ -6,14 +6,18 @@ sixteen, so that a few new things in a large range cost a few questions.
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import msgspec
 from twisted.logger import Logger
 
 from peerstore import ids
+from peerstore.errors import BadMessage
 from peerstore.gateway.ask import BULK_TIMEOUT, ask
 from peerstore.interfaces import INodeStore, IPeerPool
 from peerstore.items import Item, ItemKey, Kind
@@ -34,6 +38,8 @@ PUSH_BYTES = 2 * 1024 * 1024
 PUSH_ITEMS = 256
 DIGEST_TIMEOUT = 10.0
 
+Place = tuple[int, bytes, int, bytes]
+
 
 class Task(NamedTuple):
     """What to do with whom: keys of *kinds*, in which directions."""
@@ -49,6 +55,56 @@ def split(after: int, through: int, pieces: int = PIECES) -> list[tuple[int, int
     size = span(after, through)
     cuts = [(after + size * part // pieces) % ids.RING_SIZE for part in range(pieces)] + [through]
     return list(pairwise(cuts))
+
+
+def _place(after: int, key: ItemKey) -> Place:
+    """Where a key stands among those of a range that begins behind *after*."""
+    distance = ids.distance(after, ids.from_bytes(key.ring_id)) or ids.RING_SIZE
+    return distance, key.owner, int(key.kind), key.element
+
+
+class _Listing:
+    """One side's keys in order, a page at a time.
+
+    :param page: the page behind a cursor.
+    :param most: keys that may come; more is a list without an end.
+    """
+
+    def __init__(
+        self,
+        page: Callable[[ItemKey | None], Awaitable[tuple[Sequence[ItemKey], ItemKey | None]]],
+        place: Callable[[ItemKey], Place],
+        most: int,
+    ) -> None:
+        self._page = page
+        self._place = place
+        self._left = most
+        self._keys: deque[ItemKey] = deque()
+        self._cursor: ItemKey | None = None
+        self._ended = False
+        self._last: Place | None = None
+
+    async def next(self) -> ItemKey | None:
+        """The next key, or None after the last.
+
+        :raises peerstore.errors.BadMessage: when they are not in order, or
+            do not end.
+        """
+        if not self._keys and not self._ended:
+            keys, self._cursor = await self._page(self._cursor)
+            self._ended = self._cursor is None or not keys
+            self._keys.extend(keys)
+        if not self._keys:
+            return None
+        key = self._keys.popleft()
+        self._left -= 1
+        if not key.well_formed() or self._left < 0:
+            raise BadMessage("a list of keys is malformed, or has no end.")
+        place = self._place(key)
+        if self._last is not None and place <= self._last:
+            raise BadMessage("a list of keys is out of order.")
+        self._last = place
+        return key
 
 
 class Exchange:
@@ -92,32 +148,55 @@ class Exchange:
         # Where cutting does not spread the keys, they all have one ring id
         # (a long log), and cutting on would never end.
         if not LEAF < most < above or span(after, through) < PIECES:
-            return await self._exchange(task, body.after, body.through)
+            return await self._exchange(task, after, through, theirs.count)
         fetched = pushed = 0
         for low, high in split(after, through):
             more = await self._compare(task, low, high, most)
             fetched, pushed = fetched + more[0], pushed + more[1]
         return fetched, pushed
 
-    async def _exchange(self, task: Task, after: bytes, through: bytes) -> tuple[int, int]:
-        """Compare the keys themselves, and move what differs."""
-        theirs: dict[ItemKey, None] = {}
-        cursor: ItemKey | None = None
-        while True:
-            listing = ListRange(after, through, task.kinds, cursor, PAGE)
+    async def _exchange(self, task: Task, after: int, through: int, count: int) -> tuple[int, int]:
+        """Compare the keys themselves, and move what differs.
+
+        Both sides list their keys in the same order, so that a page of each
+        is enough to see which of them the other lacks.
+        """
+        place = functools.partial(_place, after)
+        body = ListRange(ids.to_bytes(after), ids.to_bytes(through), task.kinds, None, PAGE)
+
+        async def their_page(cursor: ItemKey | None) -> tuple[Sequence[ItemKey], ItemKey | None]:
+            listing = msgspec.structs.replace(body, cursor=cursor)
             page = await ask(self._pool, task.member, "range-list", listing, KeyPage, BULK_TIMEOUT)
-            theirs.update(dict.fromkeys(page.keys))
-            cursor = page.cursor
-            if cursor is None or not page.keys:
-                break
-        here: dict[ItemKey, None] = {}
-        while True:
-            keys, cursor = await self._store.range_list(after, through, task.kinds, cursor, PAGE)
-            here.update(dict.fromkeys(keys))
-            if cursor is None or not keys:
-                break
-        fetched = await self._fetch(task.member, [key for key in theirs if key not in here]) if task.fetch else 0
-        pushed = await self._push(task.member, (key for key in here if key not in theirs)) if task.push else 0
+            return page.keys, page.cursor
+
+        async def own_page(cursor: ItemKey | None) -> tuple[Sequence[ItemKey], ItemKey | None]:
+            page: tuple[list[ItemKey], ItemKey | None] = await self._store.range_list(
+                body.after, body.through, body.kinds, cursor, PAGE
+            )
+            return page
+
+        theirs, ours = _Listing(their_page, place, 2 * count + PAGE), _Listing(own_page, place, sys.maxsize)
+        fetched = pushed = 0
+        wanted: list[ItemKey] = []
+        offered: list[ItemKey] = []
+        their, own = await theirs.next(), await ours.next()
+        while their is not None or own is not None:
+            if own is None or (their is not None and place(their) < place(own)):
+                wanted += [their] if task.fetch and their is not None else []
+                their = await theirs.next()
+            elif their is None or place(own) < place(their):
+                offered += [own] if task.push else []
+                own = await ours.next()
+            else:
+                their, own = await theirs.next(), await ours.next()
+            if len(wanted) >= PAGE:
+                fetched += await self._fetch(task.member, wanted)
+                wanted = []
+            if len(offered) >= PAGE:
+                pushed += await self._push(task.member, offered)
+                offered = []
+        fetched += await self._fetch(task.member, wanted)
+        pushed += await self._push(task.member, offered)
         return fetched, pushed
 
     async def _fetch(self, member: Member, keys: Sequence[ItemKey]) -> int:
@@ -136,7 +215,7 @@ class Exchange:
                 waiting = [key for key in part if key not in got] + waiting
         return fetched
 
-    async def _push(self, member: Member, keys: Iterable[ItemKey]) -> int:
+    async def _push(self, member: Member, keys: Sequence[ItemKey]) -> int:
         """Send items by key, some at a time; how many were taken."""
         pushed = size = 0
         batch: list[Item] = []
