@@ -6,9 +6,17 @@ from typing import NamedTuple
 
 from twisted.internet.error import CannotListenError
 
-from peerstore.errors import RingMismatch, UsageError
+from peerstore.errors import CorruptData, RingMismatch, UsageError
 
-__all__ = ["DEFAULT_COPIES", "DEFAULT_VIRTUAL_NODES", "NodeConfig", "agree", "read_settings", "why_not_listening"]
+__all__ = [
+    "DEFAULT_COPIES",
+    "DEFAULT_VIRTUAL_NODES",
+    "NodeConfig",
+    "agree",
+    "read_number",
+    "read_settings",
+    "why_not_listening",
+]
 
 DEFAULT_COPIES = 3
 DEFAULT_VIRTUAL_NODES = 8
@@ -38,10 +46,25 @@ class NodeConfig(NamedTuple):
 
 
 def read_settings(copies: bytes | None, virtual_nodes: bytes | None) -> tuple[int, int] | None:
-    """(k, v) as a data folder keeps them; None where they are not settled."""
+    """(k, v) as a data folder keeps them; None where they are not settled.
+
+    :raises peerstore.errors.CorruptData: when they are no numbers.
+    """
     if not copies or not virtual_nodes:
         return None
-    return int(copies), int(virtual_nodes)
+    return read_number(copies), read_number(virtual_nodes)
+
+
+def read_number(raw: bytes) -> int:
+    """A number from 1 as a data folder keeps it.
+
+    :raises peerstore.errors.CorruptData: when it is none.
+    """
+    if not raw.isdigit() or int(raw) < 1:
+        raise CorruptData(
+            "A setting in the data folder is damaged.", "Move the folder aside and start with a new one: it is filled."
+        )
+    return int(raw)
 
 
 def agree(kept: tuple[int, int] | None, copies: int | None, virtual_nodes: int | None) -> None:

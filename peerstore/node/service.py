@@ -28,6 +28,7 @@ from peerstore.node.config import (
     DEFAULT_VIRTUAL_NODES,
     NodeConfig,
     agree,
+    read_number,
     read_settings,
     why_not_listening,
 )
@@ -155,7 +156,8 @@ class NodeService(Service):
         self._opened = True
         # On disk before anybody hears of it: whoever meets us must be able to
         # tell this life from the last one.
-        self.incarnation = _number(await self.store.setting("incarnation")) + 1
+        last = await self.store.setting("incarnation")
+        self.incarnation = 1 + (read_number(last) if last else 0)
         await self.store.keep_setting("incarnation", str(self.incarnation).encode())
         known = await self.store.setting("hosts")
         if known is not None:
@@ -197,11 +199,13 @@ class NodeService(Service):
         self.factory.stop()
         for ending in stopping:
             await ending
-        if self._opened:
-            await self._save_hosts()
-            await self.store.stop()
-            self._opened = False
-        await self._runner.stop()
+        try:
+            if self._opened:
+                await self._save_hosts()
+                await self.store.stop()
+                self._opened = False
+        finally:
+            await self._runner.stop()
 
     def _not_polite(self, failure: Failure) -> None:
         self._log.info("not every neighbour could be told that we leave: {why}", why=failure.getErrorMessage())
@@ -343,10 +347,6 @@ def _fork(result: Any, other: Deferred[Any]) -> None:
     """Tell *other* as well; the Deferred that was forked ends well for those
     who only wait for it to end."""
     other.callback(result)
-
-
-def _number(raw: bytes | None) -> int:
-    return int(raw) if raw else 0
 
 
 def _as_deferred(value: Any) -> Deferred[Any]:
