@@ -13,7 +13,7 @@ NO_EPOCH = bytes(16)
 
 
 class UserSecrets(NamedTuple):
-    """A user's secrets, 32 bytes each unless said otherwise.
+    """A user's secrets, 32 bytes each unless said otherwise, and never shown.
 
     *chunker_seed* is an unsigned 64-bit number: where a user's chunks are
     cut tells others nothing about what was cut.
@@ -36,6 +36,14 @@ class UserSecrets(NamedTuple):
             int.from_bytes(hkdf(root, b"peerstore/v1 chunker", 8), "big"),
         )
 
+    def __repr__(self) -> str:
+        return "<UserSecrets>"
+
     def file_key(self, resource: bytes, epoch: bytes = NO_EPOCH) -> bytes:
-        """The key of one file (20-byte resource id) in one 16-byte epoch."""
+        """The key of one file (20-byte resource id) in one 16-byte epoch.
+
+        :raises ValueError: for other lengths: two files might share a key.
+        """
+        if len(resource) != 20 or len(epoch) != len(NO_EPOCH):
+            raise ValueError("a file's key follows from 20 bytes of resource id and 16 of epoch")
         return hkdf(self.root, b"peerstore/v1 file" + resource + epoch)
