@@ -167,8 +167,10 @@ class PiecesTests(SynchronousTestCase):
         self.assertEqual(decode_chunks(decode_manifest(self.blob), self.opened()), self.manifest)
 
     def test_pieces_in_another_order_or_number(self) -> None:
-        """Swapped, missing, doubled, of another length."""
+        """Swapped, missing, doubled, of another length, cut elsewhere."""
         small, parts = decode_manifest(self.blob), self.opened()
+        elsewhere = [parts[0][:-1], parts[0][-1:] + parts[1], *parts[2:]]
+        self.assertRaises(BadMessage, decode_chunks, small, elsewhere)
         for wrong in (parts[::-1], parts[:-1], [*parts, parts[0]], [], [parts[0], parts[1][:-1]]):
             self.assertRaises(BadMessage, decode_chunks, small, wrong)
 

@@ -183,6 +183,7 @@ class HurryTests(SynchronousTestCase):
         for _ in range(5):
             self.periodic.hurry(7.0)
             self.periodic.hurry()
+            self.periodic.hurry(3.0)
         self.assertEqual(self.rounds.times, [0])
         self.rounds.give = lambda: None
         running.callback(None)

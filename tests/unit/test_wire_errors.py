@@ -50,7 +50,9 @@ class StatusTests(SynchronousTestCase):
             },
             Status.INTERNAL: {
                 "Conflict",
+                "HostRetired",
                 "KeyFileError",
+                "KeyInUse",
                 "PeerStoreError",
                 "RemoteError",
                 "RingMismatch",
