@@ -23,6 +23,7 @@ from peerstore.client.upload import Uploaded, Uploader
 from peerstore.crypto.secrets import UserSecrets
 from peerstore.errors import Incomplete
 from peerstore.files.head import head_item
+from peerstore.files.manifest import Manifest
 from peerstore.files.names import folder_id, resource_id
 from peerstore.gateway.gateway import Gateway
 from peerstore.interfaces import IBlockingRunner
@@ -215,6 +216,21 @@ class Client:
             folder, path, int(manifest.kind), manifest.size, manifest.mtime_ns, manifest.mode, manifest.sha256
         )
         return await self._change(OperationKind.UPDATE, name, uploaded.blob, based_on)
+
+    async def store(self, folder: str, path: bytes, manifest: Manifest, based_on: Sequence[Vector]) -> Change:
+        """A new version of a path from a manifest whose chunks are certain."""
+        uploaded = await self.uploader.store(manifest)
+        return await self.change(folder, path, uploaded, based_on)
+
+    async def again(self, folder: str, path: bytes, version: PathVersion, based_on: Sequence[Vector]) -> Change:
+        """A new version of a path with the content of another version, here
+        or elsewhere; no content is moved.
+
+        :raises peerstore.errors.PeerStoreError: when that version's head
+            cannot be had.
+        """
+        fetched = await self.downloader.manifest(version)
+        return await self.store(folder, path, fetched.manifest, based_on)
 
     async def deletion(self, folder: str, path: bytes, based_on: Sequence[Vector]) -> Change:
         """A tombstone for a path, covering the versions in *based_on*."""

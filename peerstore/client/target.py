@@ -189,11 +189,6 @@ class Target:
                 rename_new(last, name, after, before)
                 raise StorageError(f"{show(old)} changed meanwhile; it is looked at again.")
 
-    def sync(self, path: bytes) -> None:
-        """Make the names in the folder of a path durable."""
-        with self._parent(path) as (parent, _):
-            os.fsync(parent)
-
     # -- inside ----------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -304,4 +299,7 @@ def _is(name: bytes, folder: int, expected: Found) -> bool:
 
 
 def _same(a: Found, b: Found) -> bool:
+    if a.kind == NodeKind.FOLDER == b.kind:
+        # Its time changes with what is in it.
+        return a.inode == b.inode
     return (a.kind, a.size, a.mtime_ns, a.inode) == (b.kind, b.size, b.mtime_ns, b.inode)

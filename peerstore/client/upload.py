@@ -134,6 +134,11 @@ class Uploader:
         manifest, sent = await self._content(stream, found, progress)
         return await self._finish(manifest, sent, found._replace(size=manifest.size))
 
+    async def store(self, manifest: Manifest) -> Uploaded:
+        """Make what a manifest itself needs certain; its chunks are."""
+        found = Found(b"", manifest.kind, manifest.size, manifest.mtime_ns, 0, 0, manifest.mode)
+        return await self._finish(manifest, 0, found)
+
     # -- inside ----------------------------------------------------------------
 
     async def _content(self, stream: Any, found: Found, progress: Callable[[int], None]) -> tuple[Manifest, int]:

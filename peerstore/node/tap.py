@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from peerstore.node.preflight import check_data, check_listen
 from peerstore.node.service import NodeService
 from peerstore.storage.sqlite_store import SqliteNodeStore
 from peerstore.util.blocking import ThreadRunner
+from peerstore.util.ending import Ending
 from peerstore.util.options import PlainOptions
 
 __all__ = ["Options", "makeService"]
@@ -145,28 +144,11 @@ class _Node(NodeService):
         text = str(error) if isinstance(error, PeerStoreError) else f"{type(error).__name__}: {error}"
         what = "ends" if isinstance(error, KeyInUse | HostRetired) else "cannot start"
         _log.critical("peerstore-node {what}: {why}", what=what, why=text)
-        _ending.status = 1
+        _ending.fail()
         self._reactor.stop()
 
 
-class _Ending:
-    """The exit status of this process.
-
-    twistd has none but 0 and a signal's.  It takes its pid file away after
-    the reactor, so the very last moment is the right one.
-    """
-
-    status = 0
-
-    def apply(self) -> None:
-        """At exit: with nothing left open, end with the status, if any."""
-        if self.status:
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-            os._exit(self.status)
-
-
-_ending = _Ending()
+_ending = Ending()
 
 
 def makeService(options: Options) -> IService:
@@ -181,5 +163,5 @@ def makeService(options: Options) -> IService:
         check_listen(options["listen"], options["advertise"])
     except PeerStoreError as error:
         raise SystemExit(f"peerstore-node cannot start: {error}") from error
-    atexit.register(_ending.apply)
+    _ending.prepare()
     return _Node(options, reactor)

@@ -1,152 +1,285 @@
-"""Carrying out one step of the plan."""
+"""Carrying out one step of the plan.
+
+Every step looks first whether its path is still what the plan saw, and leaves
+it alone if not: the next plan sees what is there by then.  Files appear whole:
+fetched or copied into a hidden file, synced, checked, and put in place in one
+step.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
 from twisted.logger import Logger
 
+from peerstore import vectors
 from peerstore.client.client import Change, Client
-from peerstore.client.restore import Restore
-from peerstore.client.source import Found
+from peerstore.client.download import Fetched
+from peerstore.client.source import Found, show
 from peerstore.client.state import Agreed
 from peerstore.client.upload import Uploaded
-from peerstore.errors import StorageError
-from peerstore.files.manifest import NodeKind
-from peerstore.sync.plan import Action, Do
-from peerstore.sync.tree import LocalTree
+from peerstore.errors import CorruptData, StorageError
+from peerstore.files.manifest import Manifest, NodeKind
+from peerstore.sync.naming import conflict_name
+from peerstore.sync.plan import Action, Copy, Do, differs, same_content
+from peerstore.sync.tree import HiddenFile, LocalTree
 from peerstore.transactions.view import PathVersion
+from peerstore.util.durable import disk_error
+from peerstore.vectors import EMPTY, Vector
 
-__all__ = ["Carrier", "Pending"]
+__all__ = ["Carrier", "Done"]
 
-Pending = tuple[Change, Agreed | None]
+#: Of a folder that is made only because something has to be in it.
+_MADE_MODE = 0o700
+_MOST_NAMES = 1000
+
+
+class Done(NamedTuple):
+    """What came of one step.
+
+    *changes* are still to be published, together; *agreed* is what is then
+    agreed for the step's path, if *agrees*.  *local* is what lies at paths of
+    the folder now.
+    """
+
+    changes: tuple[Change, ...] = ()
+    agrees: bool = False
+    agreed: Agreed | None = None
+    local: tuple[tuple[bytes, Found | None], ...] = ()
 
 
 class Carrier:
     """Does what the plan says, on the local tree and towards the ring.
 
     :param folder: the NAME under which the folder is kept.
+    :param agreed: {path: what is agreed}; kept up to date by the caller.
     """
 
     _log = Logger()
 
-    def __init__(self, client: Client, tree: LocalTree, folder: str) -> None:
+    def __init__(self, client: Client, tree: LocalTree, folder: str, agreed: Mapping[bytes, Agreed]) -> None:
         self._client = client
         self._tree = tree
         self._folder = folder
-        self._writer = Restore(client, tree.target)
+        self._agreed = agreed
+        self._sources: dict[bytes, bytes] | None = None
+        self._modes: dict[bytes, tuple[PathVersion, Vector]] = {}
 
-    async def carry(self, action: Action) -> Pending | None:
-        """Carry one step out; a change that is to be published with others.
+    def begin(self) -> None:
+        """A new plan begins."""
+        self._sources = None
+        self._modes = {}
 
-        :raises peerstore.errors.PeerStoreError: the step is left for the
-            next round.
+    async def carry(self, action: Action) -> Done:
+        """Carry one step out.
+
+        :raises peerstore.errors.PeerStoreError: the path has to wait for the
+            next plan; nothing is half done.
         """
-        if action.do in (Do.STEP_ASIDE, Do.FETCH, Do.REMOVE):
-            try:
-                await self._locally(action)
-            except OSError as error:
-                raise StorageError(f"{error.strerror or error}.") from error
-            return None
+        try:
+            return await self._carry(action)
+        except OSError as error:
+            raise disk_error(error, show(action.path)) from error
+
+    async def _carry(self, action: Action) -> Done:
+        if action.do == Do.FORGET:
+            return Done((), True)
+        if action.do == Do.RESOLVE:
+            return await self._resolve(action)
+        await self._run(self._tree.expect, action.path, action.found)
+        if action.do == Do.DELETE:
+            copies = await self._copies(action.copies)
+            gone = await self._client.deletion(self._folder, action.path, [action.vector])
+            return Done((*copies, gone), True)
+        if action.do == Do.REMOVE:
+            await self._run(self._tree.remove, action.path, action.found)
+            return Done((), True, None, ((action.path, None),))
         if action.do == Do.UPLOAD:
             return await self._upload(action)
-        if action.do == Do.DELETE:
-            assert action.agreed is not None
-            return await self._client.deletion(self._folder, action.path, [action.agreed.vector]), None
-        if action.do == Do.MERGE:
-            return await self._merge(action)
-        await self.agree(action.path, None)
-        return None
+        return await (self._yield(action) if action.do == Do.YIELD else self._fetch(action, action.found))
 
-    async def agree(self, path: bytes, now: Agreed | None) -> None:
-        """Keep what is agreed for a path now."""
-        await self._client.database.run(self._client.state.agree, self._folder, [(path, now)])
+    async def finish(self) -> list[tuple[bytes, Done]]:
+        """Give folders their modes, now that all is written that goes into
+        them; (path, what came of it) of each.
+
+        :raises OSError: as the system says.
+        """
+        results = []
+        for path, (version, vector) in sorted(self._modes.items(), reverse=True):
+            found: Found | None = await self._run(self._tree.look, path)
+            if found is not None and found.kind == NodeKind.FOLDER:
+                now = await self._run(self._tree.change_mode, found, version.name.mode)
+                results.append((path, _agree(version, vector, now)))
+        self._modes = {}
+        return results
+
+    def _run(self, function: Any, *args: Any) -> Any:
+        return self._client.runner.run(function, *args)
 
     # -- towards us -------------------------------------------------------------------
 
-    async def _locally(self, action: Action) -> None:
-        if action.do == Do.STEP_ASIDE:
-            await self._step_aside(action)
-        elif action.do == Do.REMOVE:
-            await self._client.runner.run(self._tree.target.remove, action.path, action.found)
-            await self.agree(action.path, None)
-        else:
-            await self._fetch(action)
-
-    async def _fetch(self, action: Action) -> None:
-        run, target, version = self._client.runner.run, self._tree.target, action.version
+    async def _fetch(self, action: Action, found: Found | None) -> Done:
+        path, version = action.path, action.version
         assert version is not None
-        found: Found | None = await run(target.look, action.path)
         if version.name.kind == NodeKind.FOLDER:
-            await run(target.folder, action.path)
-            await run(target.attributes, action.path, version.name.mode, version.name.mtime_ns)
-        elif found is not None and await self._holds(found, version):
-            # The content is here already (a copy, or the same edit).
-            if found.kind == NodeKind.FILE and found.mode != version.name.mode:
-                await run(target.file_attributes, action.path, version.name.mode, version.name.mtime_ns)
+            await self._run(self._tree.folder, path, found)
+            self._modes[path] = (version, action.vector)
+            return Done((), False, None, ((path, await self._run(self._tree.look, path)),))
+        last = action.agreed
+        is_agreed = found is not None and last is not None and not differs(found, last)
+        if found is not None and last is not None and is_agreed and same_content(version, last.kind, last.sha256):
+            return await self._take_mode(version, action.vector, found)
+        placed = await self._write(path, version, found)
+        return _agree(version, action.vector, placed)
+
+    async def _take_mode(self, version: PathVersion, vector: Vector, found: Found) -> Done:
+        """The content is here already (a copy, or the same edit)."""
+        if found.kind == NodeKind.FILE and found.mode != version.name.mode:
+            found = await self._run(self._tree.change_mode, found, version.name.mode)
+        return _agree(version, vector, found)
+
+    async def _yield(self, action: Action) -> Done:
+        path, version, found, last = action.path, action.version, action.found, action.agreed
+        assert found is not None
+        digest: bytes = await self._run(self._tree.digest, found)
+        if version is not None and same_content(version, found.kind, digest):
+            return await self._take_mode(version, action.vector, found)
+        if last is not None and (last.kind, last.sha256) == (found.kind, digest):
+            # Only its mode or time is another; its content is in the log.
+            if version is not None:
+                return await self._fetch(action._replace(agreed=None), found)
+            await self._run(self._tree.remove, path, found)
+            return Done((), True, None, ((path, None),))
+        if version is None or version.name.kind == NodeKind.FOLDER:
+            moved = [await self._step_aside(found, digest)]
+            return Done((), False, None, (*moved, (path, None)))
+        # Fetched before the local one gives up its name, so that the name is
+        # never without a file for longer than that takes.
+        file, manifest = await self._stage(version)
+        try:
+            moved = [await self._step_aside(found, digest)]
+            placed = await self._place(file, manifest, path, None)
+        except BaseException:
+            await self._discard(file)
+            raise
+        done = _agree(version, action.vector, placed)
+        return done._replace(local=(*moved, *done.local))
+
+    async def _step_aside(self, found: Found, digest: bytes) -> tuple[bytes, Found]:
+        """Rename a local file to a name that says what it is."""
+        for number in range(1, _MOST_NAMES):
+            other = conflict_name(found.path, self._client.device, digest, number)
+            if await self._run(self._tree.step_aside, found, other):
+                self._log.info("two edits met: the local one is kept under another name beside the other")
+                return other, found._replace(path=other)
+        raise StorageError(f"{show(found.path)}: there are too many copies of it.", "Remove those you do not need.")
+
+    async def _write(self, path: bytes, version: PathVersion, expected: Found | None) -> Found:
+        file, manifest = await self._stage(version)
+        try:
+            return await self._place(file, manifest, path, expected)
+        except BaseException:
+            await self._discard(file)
+            raise
+
+    async def _place(self, file: HiddenFile | None, manifest: Manifest, path: bytes, expected: Found | None) -> Found:
+        if file is None:
+            placed = await self._run(self._tree.symlink, path, manifest.inline, manifest.mtime_ns, expected)
         else:
-            if found is not None and action.found is None:
-                raise StorageError("something else is there by now; it is looked at again.")
-            await self._writer.write(action.path, version, action.found)
-            await run(target.sync, action.path)
-        now: Found | None = await run(target.look, action.path)
-        if now is not None:
-            await self.agree(action.path, agreed_on(version, now, version.name.sha256))
+            placed = await self._run(self._tree.place, file, path, manifest.mode, manifest.mtime_ns, expected)
+        return placed  # type: ignore[no-any-return]
 
-    async def _step_aside(self, action: Action) -> None:
-        assert action.found is not None and action.version is not None
-        if await self._holds(action.found, action.version):
-            return
-        await self._client.runner.run(self._tree.step_aside, action.path, action.other, action.found)
-        self._log.info("two edits met: the local one is kept under another name beside the other")
+    async def _stage(self, version: PathVersion) -> tuple[HiddenFile | None, Manifest]:
+        """A version's content in a hidden file, synced and checked, and its
+        manifest.  A link needs no file."""
+        fetched: Fetched = await self._client.manifest(version)
+        manifest, wanted = fetched.manifest, version.name
+        if (manifest.kind, manifest.sha256, manifest.mode) != (wanted.kind, wanted.sha256, wanted.mode):
+            raise CorruptData(f"{show(wanted.path)}: the log and the version that it names differ.")
+        if manifest.kind == NodeKind.SYMLINK:
+            if hashlib.sha256(manifest.inline).digest() != wanted.sha256:
+                raise CorruptData(f"{show(wanted.path)}: a link's text is not what was stored.")
+            return None, manifest
+        file: HiddenFile = await self._run(self._tree.temporary)
+        try:
+            if not await self._copy_here(wanted.sha256, file):
+                await self._client.content(fetched, file.write)
+            await self._run(file.finish)
+        except BaseException:
+            await self._discard(file)
+            raise
+        return file, manifest
 
-    async def _holds(self, found: Found, version: PathVersion) -> bool:
-        if found.kind != version.name.kind or found.size != version.name.size:
+    async def _copy_here(self, sha256: bytes, file: HiddenFile) -> bool:
+        """Whether some file of this folder had the content, so that a rename
+        or a copy elsewhere moves none of it."""
+        if self._sources is None:
+            self._sources = {
+                last.sha256: path for path, last in self._agreed.items() if last.kind == NodeKind.FILE and last.size
+            }
+        source = self._sources.get(sha256)
+        if source is None or differs(await self._run(self._look_quietly, source), self._agreed.get(source)):
             return False
-        digest: bytes = await self._client.runner.run(self._tree.digest, found)
-        return digest == version.name.sha256
+        try:
+            if await self._run(self._tree.copy, source, file) == sha256:
+                return True
+        except OSError as error:
+            self._log.debug("a file here could not be copied ({why}): its content is fetched", why=str(error))
+        await self._run(file.start_anew)
+        return False
+
+    def _look_quietly(self, path: bytes) -> Found | None:
+        try:
+            return self._tree.look(path)
+        except StorageError:
+            return None
+
+    async def _discard(self, file: HiddenFile | None) -> None:
+        if file is not None:
+            await self._run(self._tree.discard, file)
 
     # -- towards the ring ---------------------------------------------------------------
 
-    async def _upload(self, action: Action) -> Pending | None:
+    async def _upload(self, action: Action) -> Done:
         assert action.found is not None
         uploaded: Uploaded = await self._client.upload(self._tree.root, action.found, lambda _: None)
-        last = action.agreed
-        manifest = uploaded.manifest
-        standing = self._client.view.current(self._folder, action.path)
-        if standing is not None and (standing.name.kind, standing.name.mode, standing.name.sha256) == (
-            int(manifest.kind),
-            manifest.mode,
-            manifest.sha256,
-        ):
-            await self.agree(action.path, agreed_on(standing, uploaded.found, manifest.sha256))
-            return None
-        based_on = [last.vector] if last is not None else []
-        change = await self._client.change(self._folder, action.path, uploaded, based_on)
-        return change, agreed_on(change.version, uploaded.found, manifest.sha256)
+        manifest, found, standing = uploaded.manifest, uploaded.found, action.version
+        local = ((action.path, found),)
+        same = standing is not None and same_content(standing, int(manifest.kind), manifest.sha256)
+        if same and standing is not None and standing.name.mode == manifest.mode:
+            return _agree(standing, action.vector, found)._replace(local=local)
+        copies = await self._copies(action.copies)
+        change = await self._client.change(self._folder, action.path, uploaded, [action.vector])
+        done = _agree(change.version, EMPTY, found)
+        return done._replace(changes=(*copies, change), local=local)
 
-    async def _merge(self, action: Action) -> Pending | None:
-        """Say that the winner was chosen by somebody who saw all that stand,
-        so that the path has one version again."""
-        versions = self._client.view.versions(self._folder, action.path)
-        found: Found | None = await self._client.runner.run(self._tree.target.look, action.path)
-        if found is None or len(versions) < 2:
-            return None
-        uploaded: Uploaded = await self._client.upload(self._tree.root, found, lambda _: None)
-        if uploaded.manifest.sha256 != versions[0].name.sha256:
-            return None
-        change = await self._client.change(self._folder, action.path, uploaded, [v.vector for v in versions])
-        return change, agreed_on(change.version, uploaded.found, uploaded.manifest.sha256)
+    async def _resolve(self, action: Action) -> Done:
+        copies = await self._copies(action.copies)
+        if action.version is not None:
+            change = await self._client.again(self._folder, action.path, action.version, [action.vector])
+        else:
+            made = Manifest(NodeKind.FOLDER, 0, 0, _MADE_MODE, b"", b"", ())
+            change = await self._client.store(self._folder, action.path, made, [action.vector])
+        self._log.info("two edits had crossed: one has the name, and the other is a copy beside it")
+        return Done((*copies, change))
+
+    async def _copies(self, copies: Iterable[Copy]) -> list[Change]:
+        return [await self._client.again(self._folder, copy.path, copy.version, ()) for copy in copies]
 
 
-def agreed_on(version: PathVersion, found: Found, sha256: bytes) -> Agreed:
-    """What is agreed once *found* holds *version*."""
-    return Agreed(
+def _agree(version: PathVersion, vector: Vector, found: Found) -> Done:
+    """Done, and agreed: *found* holds *version*, having seen *vector*."""
+    agreed = Agreed(
         version.version,
-        version.vector,
+        vectors.join([version.vector, vector]),
         int(found.kind),
         found.size,
         found.mtime_ns,
         found.ctime_ns,
         found.inode,
         found.mode,
-        sha256,
+        version.name.sha256,
     )
+    return Done((), True, agreed, ((found.path, found),))

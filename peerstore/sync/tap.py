@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
+import random
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from peerstore.client.names import name_of
 from peerstore.errors import PeerStoreError, UsageError
 from peerstore.files.names import check_folder
 from peerstore.net.network import parse_client_address
+from peerstore.sync.preflight import check_folder_and_home
 from peerstore.sync.service import SyncService
 from peerstore.sync.tree import LocalTree
 from peerstore.sync.watcher import FolderWatcher
+from peerstore.util.ending import Ending
 from peerstore.util.options import PlainOptions
 
 __all__ = ["Options", "makeService"]
@@ -27,11 +29,14 @@ __all__ = ["Options", "makeService"]
 _log = Logger()
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.05 <= value <= 86400:
-        raise ValueError("seconds are from 0.05 to 86400")
-    return value
+def _seconds(name: str, least: float, most: float) -> Any:
+    def coerce(text: str) -> float:
+        value = float(text)
+        if not least <= value <= most:
+            raise ValueError(f"{name} is from {least:g} to {most:g} seconds")
+        return value
+
+    return coerce
 
 
 class Options(PlainOptions):
@@ -48,8 +53,14 @@ class Options(PlainOptions):
         ["key", "k", None, "PEM file with your private key. [~/.peerstore/key.pem]"],
         ["as", "n", None, "The name of the folder in the ring. [the folder's own name]"],
         ["home", "H", None, "Where this computer keeps its state. [~/.peerstore/sync-…, one for each folder]"],
-        ["poll", "p", 30.0, "Seconds between reads of the log, besides being told.", _seconds],
-        ["settle", "s", 0.1, "Seconds for which a file must be quiet before it is stored.", _seconds],
+        ["poll", "p", 30.0, "Seconds between reads of the log, besides being told.", _seconds("--poll", 0.1, 86400)],
+        [
+            "settle",
+            "s",
+            0.05,
+            "Seconds for which a file must be quiet before it is stored.",
+            _seconds("--settle", 0.01, 60),
+        ],
     ]
 
     def __init__(self) -> None:
@@ -70,43 +81,58 @@ class Options(PlainOptions):
         if not self["peer"]:
             raise usage.UsageError("--peer is missing; name a node of the ring, as HOST:PORT")
         # twistd changes its directory when it becomes a daemon.
-        self["folder"] = os.path.abspath(os.path.expanduser(self["folder"]))
-        if not os.path.isdir(self["folder"]):
-            raise usage.UsageError(f"--folder {self['folder']} is no folder; make it first")
+        named = os.path.abspath(os.path.expanduser(self["folder"]))
+        # The folder itself, also where its name is a link that may change.
+        self["folder"] = os.path.realpath(named)
         base = Path.home() / ".peerstore"
         own = base / f"sync-{hashlib.sha256(os.fsencode(self['folder'])).hexdigest()[:12]}"
         self["home"] = Path(self["home"] or own).expanduser().absolute()
         self["key"] = Path(self["key"] or base / "key.pem").expanduser().absolute()
         try:
-            self["as"] = check_folder(self["as"] or name_of(self["folder"]))
+            self["as"] = check_folder(self["as"] or name_of(named))
         except UsageError as error:
             raise usage.UsageError(f"--as: {error}") from error
 
 
+_ending = Ending()
+
+
 def makeService(options: Options) -> IService:
-    """The service; nothing is opened yet, since twistd has not forked."""
+    """The service.  Nothing stays open: twistd has not forked yet.
+
+    :raises SystemExit: with one line, for what can be judged by now.
+    """
     from twisted.internet import reactor
 
     loop: Any = reactor
-    root = os.fsencode(options["folder"])
+    root, home, key = os.fsencode(options["folder"]), options["home"], options["key"]
+    try:
+        check_folder_and_home(options["folder"], home, key, options["as"])
+    except PeerStoreError as error:
+        raise SystemExit(f"peerstore-sync cannot start: {error}") from error
+    _ending.prepare()
+    is_new = not key.exists()
 
     async def connect() -> OpenClient:
-        is_new = not options["key"].exists()
-        opened = await open_client(loop, options["home"], options["key"], options["peer"])
+        nonlocal is_new
+        opened = await open_client(loop, home, key, options["peer"])
         if is_new:
-            _log.warn("made a new key, {key}: who has it is this user", key=str(options["key"]))
+            is_new = False
+            _log.warn("made a new key, {key}: who has it is this user", key=str(key))
         return opened
 
     def give_up(error: BaseException) -> None:
         text = str(error) if isinstance(error, PeerStoreError) else f"{type(error).__name__}: {error}"
         _log.critical("peerstore-sync cannot go on: {why}", why=text)
-        loop.addSystemEventTrigger("after", "shutdown", _exit_with_failure)
+        _ending.fail()
         # Some mistakes show before the reactor runs, and it cannot be stopped then.
         loop.callWhenRunning(loop.stop)
 
+    own = [os.fsencode(place) for place in (home, key, Path.home() / ".peerstore")]
     return SyncService(
         loop,
-        LocalTree(root),
+        random.Random(os.urandom(16)),
+        LocalTree(root, own),
         options["as"],
         connect,
         lambda touched, rescan: FolderWatcher(loop, root, touched, rescan),
@@ -114,10 +140,3 @@ def makeService(options: Options) -> IService:
         give_up,
         options["settle"],
     )
-
-
-def _exit_with_failure() -> None:
-    """After everything is closed: twistd has no other way to a status."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(1)

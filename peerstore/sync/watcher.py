@@ -1,7 +1,13 @@
-"""inotify as one of the reactor's readers, by way of pyinotify."""
+"""inotify as one of the reactor's readers, by way of pyinotify.
+
+What the kernel tells is a hint where to look, never the truth: it may be
+late, lost, or about a path that has another name by now.  Whatever cannot be
+understood becomes a look at everything.
+"""
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable
@@ -21,6 +27,7 @@ __all__ = ["FolderWatcher"]
 for _handler in list(pyinotify.log.handlers):
     pyinotify.log.removeHandler(_handler)
 pyinotify.log.addHandler(logging.NullHandler())
+pyinotify.log.propagate = False
 
 MASK = (
     pyinotify.IN_CREATE
@@ -30,11 +37,16 @@ MASK = (
     | pyinotify.IN_DELETE
     | pyinotify.IN_MOVED_FROM
     | pyinotify.IN_MOVED_TO
-    | pyinotify.IN_DELETE_SELF
-    | pyinotify.IN_MOVE_SELF
     | pyinotify.IN_ONLYDIR
     | pyinotify.IN_DONT_FOLLOW
 )
+#: Of the root alone we must know that it went: no folder that we watch tells.
+ROOT_MASK = (MASK & ~pyinotify.IN_DONT_FOLLOW) | pyinotify.IN_DELETE_SELF | pyinotify.IN_MOVE_SELF
+_GONE = pyinotify.IN_DELETE_SELF | pyinotify.IN_MOVE_SELF | pyinotify.IN_UNMOUNT
+_LIMITS = {
+    errno.ENOSPC: "the limit of watched folders is reached: raise it with sysctl fs.inotify.max_user_watches",
+    errno.EMFILE: "the limit of watching programs is reached: raise it with sysctl fs.inotify.max_user_instances",
+}
 
 
 @implementer(IReadDescriptor)
@@ -58,44 +70,68 @@ class FolderWatcher:
         self._rescan = rescan
         self._manager: Any = None
         self._notifier: Any = None
-        self._stopped = False
+        self._reading = False
+        #: Why some or all of the folder is not watched; empty when all is.
+        self.blind = ""
 
-    def start(self) -> None:
-        """Watch the folder and all below it; then look at everything once."""
-        self._manager = pyinotify.WatchManager()
+    # -- life --------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Watch the folder and all below it.  Blocks; what happens from now
+        on is told once :meth:`start` was called."""
+        self.blind = ""
+        try:
+            self._manager = pyinotify.WatchManager()
+        except OSError as error:
+            # pyinotify tells the reason in words only.
+            self._cannot(next((n for n in _LIMITS if os.strerror(n) in str(error)), 0), str(error))
+            return
         self._notifier = pyinotify.Notifier(self._manager, self._event, read_freq=0, timeout=0)
+        self._notifier.coalesce_events()
         # A read that finds nothing must not block the reactor.
         os.set_blocking(self._manager.get_fd(), False)
+        os.set_inheritable(self._manager.get_fd(), False)
         self._watch(self._root)
-        self._reactor.addReader(self)
+
+    def start(self) -> None:
+        """Begin to tell."""
+        if self._notifier is not None and not self._reading:
+            self._reading = True
+            self._reactor.addReader(self)
 
     def stop(self) -> None:
-        """Watch no more; more than once does no harm."""
-        if self._notifier is None or self._stopped:
-            return
-        self._stopped = True
-        self._reactor.removeReader(self)
-        self._notifier.stop()
+        """Watch no more; more than once does no harm.  It can be opened again."""
+        if self._reading:
+            self._reading = False
+            self._reactor.removeReader(self)
+        notifier, self._notifier, self._manager = self._notifier, None, None
+        if notifier is not None:
+            notifier.stop()
 
     # -- IReadDescriptor -----------------------------------------------------------
 
     def fileno(self) -> int:
-        """The inotify descriptor, or -1 once stopped."""
-        return -1 if self._stopped or self._manager is None else int(self._manager.get_fd())
+        """The inotify descriptor, or -1 when not open."""
+        return -1 if self._manager is None else int(self._manager.get_fd())
 
     def doRead(self) -> None:
         """Take in what the kernel has to tell."""
         try:
             self._notifier.read_events()
+        except UnicodeDecodeError:
+            # pyinotify cannot tell names that are no text, and drops what else
+            # came with them: so look ourselves.
+            self._lost("a name that is no text")
+        except (pyinotify.NotifierError, OSError) as error:
+            self._lost(str(error))
+        if self._notifier is not None:
             self._notifier.process_events()
-        except (UnicodeDecodeError, pyinotify.NotifierError, OSError) as error:
-            # pyinotify cannot tell names that are no text: so look ourselves.
-            self._log.debug("events were lost ({why}): looking at everything", why=str(error))
-            self._rescan()
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor lets go of the descriptor."""
         self.stop()
+        self.blind = "the reactor let go of it"
+        self._rescan()
 
     def logPrefix(self) -> str:
         """What the reactor calls us."""
@@ -103,16 +139,23 @@ class FolderWatcher:
 
     # -- inside ----------------------------------------------------------------
 
+    def _lost(self, why: str) -> None:
+        self._log.debug("events were lost ({why}): looking at everything", why=why)
+        self._rescan()
+
+    def _cannot(self, number: int, why: str) -> None:
+        """Say once that we are blind in part, and how to mend it."""
+        why = _LIMITS.get(number, why)
+        if not self.blind:
+            self._log.warn("not all of the folder can be watched ({why}); it is looked at more often", why=why)
+        self.blind = why
+
     def _watch(self, folder: bytes) -> None:
-        """Watch a folder and those below it; names that are no text go
-        through the file system's own encoding and back."""
+        """Watch a folder and those below it."""
         places = [folder]
         while places:
             place = places.pop()
-            try:
-                self._manager.add_watch(os.fsdecode(place), MASK, rec=False, auto_add=False, quiet=False)
-            except (pyinotify.WatchManagerError, UnicodeError) as error:
-                self._log.warn("a folder cannot be watched ({why}); it is looked at now and then", why=str(error))
+            self._add(place)
             try:
                 with os.scandir(place) as listing:
                     below = [entry.path for entry in listing if entry.is_dir(follow_symlinks=False)]
@@ -121,21 +164,40 @@ class FolderWatcher:
                 continue
             places.extend(path for path in below if not os.path.basename(path).startswith(RESERVED))
 
+    def _add(self, place: bytes) -> None:
+        mask = ROOT_MASK if place == self._root else MASK
+        try:
+            self._manager.add_watch(os.fsdecode(place), mask, rec=False, auto_add=False, quiet=False)
+        except UnicodeError:
+            self._cannot(0, "names that are no text")
+        except pyinotify.WatchManagerError as error:
+            number = int(self._manager._inotify_wrapper.get_errno() or 0)
+            if number not in (errno.ENOENT, errno.ENOTDIR):
+                self._cannot(number, str(error))
+
+    def _unwatch(self, folder: bytes) -> None:
+        """Forget the watches of a folder that was moved away and of those
+        below it: their names are no longer true.  If it comes to rest inside
+        the root, it is watched anew."""
+        gone = os.fsdecode(folder)
+        wds = [wd for wd, w in self._manager.watches.items() if w.path == gone or w.path.startswith(gone + "/")]
+        if wds:
+            self._manager.rm_watch(wds)
+
     def _event(self, event: Any) -> None:
-        if event.mask & (pyinotify.IN_Q_OVERFLOW | pyinotify.IN_UNMOUNT):
+        if self._manager is None or event.mask & pyinotify.IN_IGNORED:
+            return
+        if event.mask & (pyinotify.IN_Q_OVERFLOW | _GONE):
             self._rescan()
             return
         path = os.fsencode(event.pathname)
-        if event.mask & (pyinotify.IN_DELETE_SELF | pyinotify.IN_MOVE_SELF):
-            if path == self._root:
-                self._rescan()
-            return
-        if event.mask & pyinotify.IN_IGNORED:
-            return
         relative = path[len(self._root) :].strip(b"/")
         if any(part.startswith(RESERVED) for part in relative.split(b"/")):
             return
-        if event.mask & pyinotify.IN_ISDIR and event.mask & (pyinotify.IN_CREATE | pyinotify.IN_MOVED_TO):
-            # Whatever was put into it before we watched it has no events.
-            self._watch(path)
+        if event.mask & pyinotify.IN_ISDIR:
+            if event.mask & pyinotify.IN_MOVED_FROM:
+                self._unwatch(path)
+            elif event.mask & (pyinotify.IN_CREATE | pyinotify.IN_MOVED_TO):
+                # Whatever was put into it before we watched it has no events.
+                self._watch(path)
         self._touched(relative)

@@ -36,7 +36,7 @@ class SyncMistakeTests(ProcessTestCase):
         self.assertIn("--folder", self.refused("--peer", peer))
         self.assertIn("--peer", self.refused("--folder", folder))
         self.assertIn("--peer", self.refused("--folder", folder, "--peer", "nowhere"))
-        self.assertIn("is no folder", self.refused("--folder", str(self.folder / "missing"), "--peer", peer))
+        self.assertIn("is not there", self.refused("--folder", str(self.folder / "missing"), "--peer", peer))
 
     def test_a_home_that_is_in_use(self) -> None:
         """A second daemon for one folder says so and ends."""

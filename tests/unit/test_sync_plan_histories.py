@@ -1,0 +1,112 @@
+"""Plans of several devices, with edits of all kinds in between."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from peerstore.files.manifest import NodeKind
+from tests.support.properties import DEVICES, check
+from tests.support.sync_model import ModelDevice, ModelRing
+
+PATHS = [b"a", b"b", b"a/x", b"a/y", b"b/x", b"a/x/deep", b"c.txt"]
+ROUNDS = 30
+
+_edits = st.one_of(
+    st.tuples(st.just("write"), st.sampled_from(PATHS)),
+    st.tuples(st.just("write"), st.sampled_from(PATHS)),
+    st.tuples(st.just("link"), st.sampled_from(PATHS)),
+    st.tuples(st.just("same"), st.sampled_from(PATHS)),
+    st.tuples(st.just("folder"), st.sampled_from(PATHS)),
+    st.tuples(st.just("delete"), st.sampled_from(PATHS)),
+    st.tuples(st.just("rename"), st.sampled_from(PATHS), st.sampled_from(PATHS)),
+    st.tuples(st.just("mode"), st.sampled_from(PATHS), st.sampled_from([0o600, 0o755])),
+    st.tuples(st.just("touch"), st.sampled_from(PATHS)),
+)
+#: Who does it, and what: an edit, or a round of sync: all of it or its first
+#: steps, with an edit between looking and doing, with part of the log; or a
+#: start with a fresh home.
+_steps = st.tuples(
+    st.integers(0, 2),
+    st.one_of(
+        _edits,
+        _edits,
+        st.just(("sync",)),
+        st.tuples(st.just("part"), st.integers(0, 3)),
+        st.tuples(st.just("late"), _edits),
+        st.tuples(st.just("behind"), st.integers(0, 3)),
+        st.just(("anew",)),
+    ),
+)
+
+
+class HistoryTests(SynchronousTestCase):
+    """At rest all trees are equal, and no edit was eaten."""
+
+    def edit(self, device: ModelDevice, edit: tuple[Any, ...]) -> None:
+        kind, path = edit[0], edit[1]
+        if kind == "write":
+            device.write(path, b"content %d" % device.ring.stamp())
+        elif kind == "link":
+            device.write(path, b"target %d" % device.ring.stamp(), NodeKind.SYMLINK)
+        elif kind == "same":
+            device.write(path, b"the same everywhere")
+        elif kind == "folder":
+            device.make_folder(path)
+        elif kind == "delete":
+            device.delete(path)
+        elif kind == "rename":
+            device.rename(path, edit[2])
+        elif kind == "mode":
+            device.change_mode(path, edit[2])
+        else:
+            device.touch(path)
+
+    def run_history(self, count: int, steps: list[tuple[int, tuple[Any, ...]]]) -> list[ModelDevice]:
+        ring = ModelRing()
+        devices = [ModelDevice(ring, DEVICES[number]) for number in range(count)]
+        more = (number.to_bytes(16, "big") for number in itertools.count(1))
+        for who, step in steps:
+            device = devices[who % count]
+            if step[0] == "sync":
+                device.sync()
+            elif step[0] == "part":
+                device.pull()
+                device.carry(device.plan()[: step[1]])
+            elif step[0] == "late":
+                device.pull()
+                actions = device.plan()
+                self.edit(device, step[1])
+                device.carry(actions)
+            elif step[0] == "behind":
+                device.pull(step[1])
+                device.carry(device.plan())
+            elif step[0] == "anew":
+                device.start_anew(next(more))
+            else:
+                self.edit(device, step)
+        for _ in range(ROUNDS):
+            if not sum(device.sync() for device in devices):
+                return devices
+        self.fail(f"no rest after {ROUNDS} rounds: {devices[0].plan()}")
+
+    def check_history(self, count: int, steps: list[tuple[int, tuple[Any, ...]]]) -> None:
+        devices = self.run_history(count, steps)
+        for device in devices[1:]:
+            self.assertEqual(device.contents(), devices[0].contents())
+        ring = devices[0].ring
+        kept = {content for _, content, _ in devices[0].contents().values()}
+        self.assertLessEqual(ring.written - ring.superseded, kept)
+
+    @check(st.lists(_steps, max_size=25), examples=400)
+    def test_two_devices(self, steps: list[tuple[int, tuple[Any, ...]]]) -> None:
+        """Two that edit, sync and break off, in any order."""
+        self.check_history(2, steps)
+
+    @check(st.lists(_steps, max_size=30), examples=400)
+    def test_three_devices(self, steps: list[tuple[int, tuple[Any, ...]]]) -> None:
+        """And three."""
+        self.check_history(3, steps)
