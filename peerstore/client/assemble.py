@@ -27,7 +27,7 @@ from peerstore.util.blocking import ThreadRunner
 from peerstore.util.lamport import LamportClock
 from peerstore.wire.session import SUITE_CLEAR, VERSION, Greeting
 
-__all__ = ["OpenClient", "open_client"]
+__all__ = ["OpenClient", "open_client", "state_file"]
 
 THREADS = 4
 
@@ -49,6 +49,12 @@ class OpenClient(NamedTuple):
             return done.addCallback(lambda _: result)
 
         return self.client.close().addBoth(stopped)
+
+
+def state_file(home: Path, key: KeyPair) -> Path:
+    """Where a device keeps its state: what one user agreed on is not what
+    another did, so there is one for each key."""
+    return home / f"state-{key.fp.hex()[:16]}.sqlite"
 
 
 async def open_client(
@@ -81,8 +87,7 @@ async def open_client(
         await _meet_somebody(pool, hosts, peers)
         lookup = LookupClient(pool, hosts, reactor, lambda: list(peers))
         gateway = Gateway(pool, hosts, lookup, reactor, rng, patience=patience, runner=runner)
-        # What one user agreed on is not what another did: a state for each key.
-        state = ClientState(home / f"state-{key.fp.hex()[:16]}.sqlite")
+        state = ClientState(state_file(home, key))
         client = Client(gateway, key, state, None, runner, database, os.urandom, time.time_ns)
         client.hold(lock)
         await client.open()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from peerstore.client.assemble import state_file
 from peerstore.client.lock import HomeLock
 from peerstore.client.state import ClientState
 from peerstore.crypto.keys import KeyPair
@@ -38,21 +39,20 @@ def check_folder_and_home(folder: str, home: Path, key: Path, name: str) -> None
         raise ReadOnly(f"--folder {folder} cannot be read and written.", "Check its owner and mode.")
     if Path(folder).is_relative_to(home):
         raise UsageError(f"--folder {folder} is where this client keeps its own state.", "Name another folder.")
-    if key.exists():
-        KeyPair.load(key)
-    elif key.parent.exists() and not os.access(key.parent, os.W_OK | os.X_OK):
+    pair = KeyPair.load(key) if key.exists() else None
+    if pair is None and key.parent.exists() and not os.access(key.parent, os.W_OK | os.X_OK):
         raise ReadOnly(f"--key {key} is not there, and cannot be made.", "Name the file that holds your key.")
     lock = HomeLock(home)
     lock.take()
     try:
-        if (home / "state.sqlite").exists():
-            _check_state(os.fsencode(folder), home, name)
+        if pair is not None and state_file(home, pair).exists():
+            _check_state(os.fsencode(folder), state_file(home, pair), name)
     finally:
         lock.release()
 
 
-def _check_state(root: bytes, home: Path, name: str) -> None:
-    state = ClientState(home / "state.sqlite")
+def _check_state(root: bytes, place: Path, name: str) -> None:
+    state = ClientState(place)
     state.open()
     try:
         number, agreed = state.meta(mark_name(name)), len(state.agreed(name))
