@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from peerstore.errors import ConnectionLost, PeerStoreError
 from peerstore.interfaces import IDispatcher
+from peerstore.net.arriving import Arriving
 from peerstore.net.limits import Budget, Limits
 from peerstore.net.protocol import PeerProtocol
 from peerstore.util.lamport import LamportClock
@@ -47,6 +48,7 @@ class PeerFactory(Factory):
         self._limits = limits or Limits()
         self._most = connections
         self.budget = budget or Budget(self._limits.bytes_per_node)
+        self.arriving = Arriving(self._limits.arriving)
         self.connections: dict[int, PeerProtocol] = {}
         self._count = 0
         self._stopped = False
@@ -76,6 +78,7 @@ class PeerFactory(Factory):
             self.budget,
             ready,
             lost,
+            arriving=self.arriving,
         )
         protocol.factory = self
         self.connections[number] = protocol

@@ -15,6 +15,8 @@ class Limits(NamedTuple):
     - *requests* and *bytes_per_connection*: requests in work for one peer,
       and the bytes of their payloads; *bytes_per_node*: the same for all
       connections, with the answers that slow readers have not taken yet;
+    - *arriving*: what has come in of unfinished frames, over all connections
+      that others have dialled;
     - *unsent*: while a reader has more than this to take, its requests are
       BUSY and it gets no large answers;
     - *queued*: while a reader has more than this to take, we ask it nothing
@@ -37,6 +39,7 @@ class Limits(NamedTuple):
     requests: int = 32
     bytes_per_connection: int = 8 * 1024 * 1024
     bytes_per_node: int = 64 * 1024 * 1024
+    arriving: int = 64 * 1024 * 1024
     unsent: int = 8 * 1024 * 1024
     queued: int = 32 * 1024 * 1024
     progress: int = 30 * 1024

@@ -29,6 +29,7 @@ from peerstore.errors import (
     RemoteError,
 )
 from peerstore.interfaces import IDispatcher, IRemotePeer
+from peerstore.net.arriving import Arriving
 from peerstore.net.limits import Budget, Limits
 from peerstore.net.outbox import Outbox
 from peerstore.net.progress import ProgressWatch
@@ -67,6 +68,7 @@ class PeerProtocol(Protocol):
     :param budget: request bytes in work over all connections of this process.
     :param ready: called with self once the other end has greeted.
     :param lost: called with self and the reason when the connection ended.
+    :param arriving: counts unfinished frames; None where few connect to us.
     """
 
     _log = Logger()
@@ -82,8 +84,10 @@ class PeerProtocol(Protocol):
         ready: Callable[[PeerProtocol], None],
         lost: Callable[[PeerProtocol, PeerStoreError], None],
         address: str = "",
+        arriving: Arriving | None = None,
     ) -> None:
         self._clock = clock
+        self._arriving = arriving
         self._own = greeting
         self._lamport = lamport
         self._limits = limits
@@ -212,8 +216,10 @@ class PeerProtocol(Protocol):
         self.last_active = self._clock.seconds()
         self._requests.progress(len(data))
         self._incoming.moved(len(data))
+        anew = False
         try:
             for payload in self._decoder.feed(data):
+                anew = True
                 self._incoming.finished()
                 self._payload(payload)
                 if self._farewell is not None:
@@ -224,6 +230,8 @@ class PeerProtocol(Protocol):
             return
         if self._decoder.buffered:
             self._incoming.watch()
+        if self._arriving is not None:
+            self._arriving.hold(self, self._decoder.buffered, anew, self._crowded)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail what waits, cancel what works, tell whoever keeps us."""
@@ -233,6 +241,8 @@ class PeerProtocol(Protocol):
                 timer.cancel()
         self._incoming.stop()
         self._outgoing.stop()
+        if self._arriving is not None:
+            self._arriving.hold(self, 0, False, self._crowded)
         if self._outbox is not None:
             self._outbox.clear()
         why = self._farewell or ConnectionLost(
@@ -352,6 +362,10 @@ class PeerProtocol(Protocol):
 
     def _amid_frame(self) -> bool:
         return self.usable and self._decoder.buffered > 0
+
+    def _crowded(self) -> None:
+        self._decoder = FrameDecoder(self._session.frame_limit)
+        self._refuse(ProtocolViolation("Too much comes in here at the same time.", "Try again in a moment."))
 
     def _dripping(self) -> None:
         self._refuse(ProtocolViolation("A frame was begun and does not come in."))

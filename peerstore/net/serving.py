@@ -86,7 +86,8 @@ class Serving:
         self._bytes += size
         work = maybeDeferred(self._dispatcher.dispatch, caller, request.method, request.body)
         self._working[request.id] = work
-        work.addBoth(self._worked, request, size)
+        # Not the request itself: its body is a second copy of what is in work.
+        work.addBoth(self._worked, request.id, request.method, size)
 
     def cancel(self, number: int) -> None:
         """Nobody waits for the answer to request *number*."""
@@ -101,36 +102,36 @@ class Serving:
         for deferred in list(self._working.values()):
             deferred.cancel()
 
-    def _worked(self, result: Any, request: Request, size: int) -> None:
-        self._working.pop(request.id, None)
-        gone = self._ended or request.id in self._unwanted
-        self._unwanted.discard(request.id)
+    def _worked(self, result: Any, number: int, method: str, size: int) -> None:
+        self._working.pop(number, None)
+        gone = self._ended or number in self._unwanted
+        self._unwanted.discard(number)
         self._bytes -= size
         self._budget.give_back(size)
         if isinstance(result, Failure):
-            self._failed(result, request, gone)
+            self._failed(result, number, method, gone)
         elif gone:
             return
         elif len(result) > FRAME_LIMIT - ENVELOPE:
-            self._log.error("an answer to {method} has {size} bytes", method=request.method, size=len(result))
-            self._refuse(request.id, RemoteError("The answer is larger than a frame.", status=Status.TOO_LARGE))
+            self._log.error("an answer to {method} has {size} bytes", method=method, size=len(result))
+            self._refuse(number, RemoteError("The answer is larger than a frame.", status=Status.TOO_LARGE))
         elif len(result) > URGENT and (self._slow() or self._budget.full):
-            self._refuse(request.id, Busy("Earlier answers still wait to be read.", retry_after=0.5))
+            self._refuse(number, Busy("Earlier answers still wait to be read.", retry_after=0.5))
         else:
-            self._answer(request.id, Status.OK, result)
+            self._answer(number, Status.OK, result)
 
-    def _failed(self, failure: Failure, request: Request, gone: bool) -> None:
+    def _failed(self, failure: Failure, number: int, method: str, gone: bool) -> None:
         """Tell the asker; and the log, where the asker is sent there."""
         error = failure.value or PeerStoreError("failed")
         if gone and failure.check(CancelledError):
             return
         status, body = told(error)
         if status is Status.INTERNAL and not isinstance(error, RemoteError):
-            self._log.failure("{method} failed", failure=failure, method=request.method)
+            self._log.failure("{method} failed", failure=failure, method=method)
         elif isinstance(error, StorageError):
-            self._log.warn("{method} failed: {why}", method=request.method, why=error.what)
+            self._log.warn("{method} failed: {why}", method=method, why=error.what)
         if not gone:
-            self._answer(request.id, status, body)
+            self._answer(number, status, body)
 
     def _refuse(self, number: int, error: PeerStoreError) -> None:
         self._answer(number, *told(error))

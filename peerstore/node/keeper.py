@@ -44,11 +44,17 @@ class Keeper:
 
     async def judge(self, items: Sequence[Item]) -> list[Verdict]:
         """A verdict for each item; nothing is written."""
-        verdicts = []
-        for item, why in zip(items, await self._admission.judge(items), strict=True):
-            if why:
-                self._log.info("refused an item for {key}: {why}", key=ids.short(item.key.ring_id), why=why)
-            verdicts.append(Verdict(Status.REJECTED, why) if why else KEPT)
+        verdicts = [Verdict(Status.REJECTED, why) if why else KEPT for why in await self._admission.judge(items)]
+        refused = [pair for pair in zip(items, verdicts, strict=True) if not pair[1].kept]
+        if refused:
+            # One line however many there are: a request may have a thousand.
+            item, verdict = refused[0]
+            self._log.info(
+                "refused {n} items, the first for {key}: {why}",
+                n=len(refused),
+                key=ids.short(item.key.ring_id),
+                why=verdict.why,
+            )
         return verdicts
 
     async def write(self, items: Sequence[Item]) -> int:
