@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from peerstore.errors import PeerStoreError
+from peerstore.errors import PeerStoreError, PeerTimeout
 from peerstore.interfaces import IDispatcher, IPeerPool
 from peerstore.wire.messages import METHODS, decode_body, encode_body, error_for, status_for
 from peerstore.wire.session import Greeting
@@ -31,12 +32,18 @@ class LoopbackPool:
     """
 
     def __init__(
-        self, pool: IPeerPool, dispatcher: IDispatcher, fp: bytes, make_greeting: Callable[[], Greeting]
+        self,
+        pool: IPeerPool,
+        dispatcher: IDispatcher,
+        fp: bytes,
+        make_greeting: Callable[[], Greeting],
+        clock: IReactorTime,
     ) -> None:
         self._pool = pool
         self._dispatcher = dispatcher
         self._fp = fp
         self._make_greeting = make_greeting
+        self._clock = clock
 
     def call(
         self, address: str, method: str, body: Any, timeout: float | None = None, fp: bytes | None = None
@@ -46,7 +53,8 @@ class LoopbackPool:
             answer: Deferred[Any] = self._pool.call(address, method, body, timeout, fp)
             return answer
         packed: Deferred[bytes] = self._dispatcher.dispatch(self._make_greeting(), method, encode_body(body))
-        return packed.addCallbacks(decode_body, _as_told, callbackArgs=(METHODS[method].response,))
+        answered: Deferred[Any] = packed.addCallbacks(decode_body, _as_told, callbackArgs=(METHODS[method].response,))
+        return answered if timeout is None else answered.addTimeout(timeout, self._clock, _late)
 
     def peer(self, address: str, fp: bytes | None = None) -> Deferred[Any]:
         """The connected peer; ourselves, too, over a connection."""
@@ -69,6 +77,10 @@ class LoopbackPool:
         """Close all connections."""
         stopped: Deferred[None] = self._pool.stop()
         return stopped
+
+
+def _late(result: object, timeout: float) -> Failure:
+    return Failure(PeerTimeout(f"This node did not answer itself within {timeout:g} s."))
 
 
 def _as_told(failure: Failure) -> Failure:

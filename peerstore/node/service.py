@@ -290,7 +290,7 @@ class NodeService(Service):
         keeper = Keeper(self.store, Admission(self._runner), self.watchers)
         lanes = Lanes(TOTAL_BYTES, TOTAL_REQUESTS, HOST_BYTES, HOST_REQUESTS)
         copier = Copier(keeper, ranges, self.pool, self.fp, lanes, self._clock, self._rng)
-        everybody = LoopbackPool(self.pool, self.dispatcher, self.fp, self._greeting)
+        everybody = LoopbackPool(self.pool, self.dispatcher, self.fp, self._greeting, self._clock)
         gateway = Gateway(everybody, self.hosts, ring, self._clock, self._rng, copies=self.copies, patience=10.0)
         exchange = Exchange(self.store, keeper, self.pool)
         self._replicator = Replicator(self._clock, self.store, ranges, exchange, ring, self.fp)

@@ -172,6 +172,20 @@ class FetchTests(SynchronousTestCase):
         found = ring.wait(ring.client().get_chunks([chunk.key.element]))
         self.assertEqual(found, items_named([chunk]))
 
+    def test_a_reader_whose_ring_is_out_of_date(self) -> None:
+        """Hosts that it does not know of yet have it: it asks the ring again."""
+        ring = Ring("ab", list_size=8)
+        reader = ring.client(name="reader")
+        ring.wait(reader.get_chunks([chunk.key.element for chunk in CHUNKS]))
+        for name in "cdefgh":
+            ring.world.start(name, "a")
+        ring.settle()
+        new = [chunk for chunk in CHUNKS if not {"a", "b"} & set(ring.around(chunk.key.ring_id)[:3])]
+        self.assertGreater(len(new), 0)
+        assert all(out.certain for out in ring.put(new))
+        found = ring.wait(reader.get_chunks([chunk.key.element for chunk in new]))
+        self.assertEqual(found, items_named(new))
+
     def test_in_flight_is_bounded(self) -> None:
         """Answers that are on their way together stay under the bound."""
         large = [full_size(number) for number in range(12)]

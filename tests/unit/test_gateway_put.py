@@ -213,8 +213,11 @@ class ChangingRingTests(SynchronousTestCase):
         ring.run(0.012)
         self.assertFalse(chunks.called)
         ring.world.hosts["c"].crash()
+        before = ring.world.clock.seconds()
         outcomes = ring.wait(chunks) + ring.wait(heads)
         self.assertTrue(all(out.certain for out in outcomes))
+        # As soon as the ring has noticed, and not when old answers expire.
+        self.assertLess(ring.world.clock.seconds() - before, 15.0)
         for item in items:
             self.assertGreaterEqual(len(ring.holders(item.key)), 2)
 
@@ -310,7 +313,7 @@ class HeadsAndEntriesTests(SynchronousTestCase):
     """The log entry goes with the last head, and never before all are certain."""
 
     def setUp(self) -> None:
-        self.ring = Ring("abcde")
+        self.ring = Ring("abcdefghij")
         self.heads = [a_head(number) for number in range(10)]
         self.entry = a_chain(1)
         self.wires = {name: Wire(self.ring.node(name)) for name in self.ring.names()}
@@ -351,6 +354,7 @@ class HeadsAndEntriesTests(SynchronousTestCase):
             self.ring.world.hosts[name].disk.full = True
         outcomes = self.put(patience=3.0)
         self.assertFalse(outcomes[4].certain)
+        self.assertTrue(outcomes[9].certain)
         self.assertEqual((outcomes[10].status, outcomes[10].certain), (Status.UNAVAILABLE, False))
         self.assertIn("Held back", outcomes[10].why)
         self.assertEqual(self.ring.holders(self.entry[0].key), "")

@@ -7,9 +7,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore.errors import Busy
 from peerstore.items import Item, ItemKey
-from peerstore.wire.bodies import GetHeads, ReadSince
-from peerstore.wire.messages import Status
-from tests.support.rings import Ring, Wire, items_named
+from peerstore.wire.bodies import GetHeads, Items, ReadSince
+from peerstore.wire.messages import Status, decode_body, encode_body
+from tests.support.rings import Ring, Wire, greeting, items_named
 from tests.support.things import OWNER, a_chain, a_chunk, a_head, log_id
 
 CHUNKS = [a_chunk(number) for number in range(40)]
@@ -140,6 +140,26 @@ class JoinTests(RingTestCase):
         self.assertEqual(self.ring.ask("s", "get-heads", body).items, (mine,))
         self.assertEqual(self.ring.ask("s", "read-since", log).entries, tuple(CHAIN[:9]))
 
+    def test_its_first_answer_is_the_right_one(self) -> None:
+        """From one moment to the next: not ready, and then everything."""
+        self.ring.world.start("s", "a")
+        self.ring.until("it runs", lambda: self.ring.node("s").ring is not None)
+        heads = [head for head in HEADS if self.ring.around(head.key.ring_id)[0] == "s"]
+        waiting = {head.key.ring_id: head for head in heads}
+        for _ in range(2000):
+            self.ring.run(0.005)
+            for ring_id, head in list(waiting.items()):
+                answer: list[object] = []
+                body = encode_body(GetHeads(ring_id, OWNER, ()))
+                self.ring.node("s").dispatcher.dispatch(greeting(), "get-heads", body).addBoth(answer.append)
+                self.ring.until("an answer", lambda answer=answer: answer)
+                if isinstance(answer[0], bytes):
+                    self.assertEqual(decode_body(answer[0], Items).items, (head,))
+                    del waiting[ring_id]
+            if not waiting:
+                return
+        self.fail(f"{len(waiting)} were never answered")
+
     def test_readers_never_miss_anything_meanwhile(self) -> None:
         """At every moment of a join, what was certain is found, or not known."""
         self.ring.world.start("s", "a")
@@ -229,6 +249,24 @@ class LossTests(RingTestCase):
         for name in "bcde":
             ring.world.start(name, "a")
         ring.settle()
+        self.check_all_there(ring)
+
+    def test_two_halves(self) -> None:
+        """A ring that was cut in two takes things on both sides; mended, it has
+        them all, where they belong."""
+        ring = Ring("abcdefgh")
+        # Neighbours on one side: what they take for the others' part of the
+        # ring is none of theirs once the others are back.
+        order = ring.around(bytes(20))
+        left, right = "".join(order[:4]), "".join(order[4:])
+        one, other = ring.client(left, "one"), ring.client(right, "other")
+        ring.world.network.cut([*left, "one"], [*right, "other"])
+        ring.run(30.0)
+        for gateway, items in ((one, [*CHUNKS[:20], *HEADS[:20]]), (other, [*CHUNKS[20:], *HEADS[20:], *CHAIN])):
+            self.assertTrue(all(out.certain for out in ring.put(items, gateway, 60.0)))
+        ring.world.network.heal()
+        ring.settle(300.0)
+        self.until_k_copies(ring)
         self.check_all_there(ring)
 
     def test_two_of_two(self) -> None:

@@ -13,11 +13,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from peerstore.errors import CorruptData, DiskFull, PeerStoreError, RingMismatch, StorageError, UsageError
 from peerstore.node.config import NodeConfig, agree, read_settings
 from peerstore.node.service import NodeService
+from peerstore.sim.disk import SimDisk
 from peerstore.sim.world import World
 from peerstore.storage.memory_store import MemoryDisk, MemoryNodeStore
 from peerstore.util.blocking import InlineRunner
+from peerstore.wire.bodies import Posted, PostHeads
+from peerstore.wire.messages import Status, decode_body, encode_body
 from tests.support.rings import Ring, greeting
 from tests.support.storage import CrashingDisk
+from tests.support.things import a_chain, a_head
 
 
 class Told:
@@ -102,6 +106,7 @@ class StartTests(SynchronousTestCase):
     def test_the_number_is_durable_before_it_listens(self) -> None:
         """While the disk has not answered, nobody can reach the node."""
         disk = CrashingDisk()
+        self.nodes.stop(self.nodes.started("a", disk))
         disk.held = True
         node = self.nodes.make("a", disk)
         node.startService()
@@ -321,6 +326,25 @@ class StopTests(SynchronousTestCase):
         before = ring.world.clock.seconds()
         ring.wait(ring.world.hosts["a"].leave())
         self.assertLess(ring.world.clock.seconds() - before, 10.0)
+
+
+class RelayTests(SynchronousTestCase):
+    """A node that passes things on to itself."""
+
+    def test_entries_that_are_passed_on_take_not_every_worker(self) -> None:
+        """However many come with heads at a time: the log's node has workers, too."""
+        nodes = Nodes()
+        disk = SimDisk(nodes.world.clock, lambda: 0.002)
+        node = nodes.started("a", disk, workers=2, queue=256)
+        chain = a_chain(30)
+        before = nodes.world.clock.seconds()
+        asked = [
+            node.dispatcher.dispatch(greeting(), "post-heads", encode_body(PostHeads((a_head(n),), (chain[n],))))
+            for n in range(30)
+        ]
+        told = [decode_body(nodes.world.wait(answer, 60.0), Posted).outcomes for answer in asked]
+        self.assertEqual({heads.status for heads, _ in told}, {Status.OK})
+        self.assertLess(nodes.world.clock.seconds() - before, 2.0)
 
 
 class SettingsTests(SynchronousTestCase):
