@@ -6,7 +6,8 @@ import sys
 import time
 
 import click
-from twisted.logger import LogLevel, globalLogBeginner
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
+from zope.interface import implementer
 
 from peerstore.sim.network import Faults
 from peerstore.sim.ring_run import run_ring
@@ -44,10 +45,9 @@ def ring(
 ) -> None:
     """A ring forms, loses a node, takes one in, is cut and mended, and gives files back."""
 
-    def observe(event: dict[str, object]) -> None:
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
         if verbose or event.get("log_level") == LogLevel.critical:
-            from twisted.logger import formatEvent
-
             click.echo(f"    {formatEvent(event)}")
 
     globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False, discardBuffer=True)

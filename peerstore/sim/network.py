@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import CannotListenError, ConnectError, ConnectionLost
+from twisted.internet.error import CannotListenError, ConnectError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from zope.interface import implementer
 
