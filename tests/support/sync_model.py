@@ -232,12 +232,12 @@ class ModelDevice:
             if self.tree.setdefault(folder, Node(NodeKind.FOLDER, b"", 0o700, 0)).kind != NodeKind.FOLDER:
                 raise Later
         unchanged = there is not None and not differs(found(path, there), action.agreed)
-        if there is not None and (unchanged or kind == NodeKind.FOLDER):
-            if same_content(version, there.kind, digest(there)):
-                there = replace(there, mode=version.name.mode)
-                self.tree[path] = there
-                self._agree(path, there, version, action.vector)
-                return
+        in_place = unchanged or kind == NodeKind.FOLDER
+        if there is not None and in_place and same_content(version, there.kind, digest(there)):
+            there = replace(there, mode=version.name.mode)
+            self.tree[path] = there
+            self._agree(path, there, version, action.vector)
+            return
         if there is not None:
             self._take_away(path)
         content = b"" if kind == NodeKind.FOLDER else self.ring.contents[version.name.sha256]
