@@ -109,17 +109,12 @@ def joined(
         behind = behind[1:]
     elif behind and not ids.between(before.id, state.me, behind[0].id):
         return None
-    # A list that ends with its own member's predecessor goes all round, and
-    # after it comes the member itself.  A list that is short for another
-    # reason does not: who is missing there must not be passed over.
-    last = behind[-1].id if behind else state.me
-    if its_predecessor is None or its_predecessor.id == last:
-        all_round = its_predecessor is not None or not behind
-    elif behind:
-        all_round = False
-    else:
+    if not behind and its_predecessor is not None and its_predecessor.id != state.me:
+        # It has lost everybody after it.
         return None
-    entries = (*behind, before) if all_round else behind
+    # Only in a ring of one the member before us is also the one after us.  To
+    # close a short list with it would pass over whoever is missing there.
+    entries = behind or (before,)
     return _changed(state, before, make_list(state.me, entries, state.size))
 
 
