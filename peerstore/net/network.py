@@ -16,12 +16,12 @@ from zope.interface import implementer
 from peerstore.errors import UsageError
 from peerstore.interfaces import INetwork
 
-__all__ = ["EndpointNetwork", "parse_client_address"]
+__all__ = ["EndpointNetwork", "UNREADABLE", "parse_client_address"]
 
 
 #: What Twisted's parsers raise for descriptions that they cannot read; the
 #: last two are for kinds of endpoints whose libraries are not installed.
-_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RuntimeError, OSError, NameError, ImportError)
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RuntimeError, OSError, NameError, ImportError)
 _KINDS = ("tcp", "tls", "unix")
 _HOST_PORT = re.compile(r"([^\s:\[\]/=\\]*):([0-9]{1,5})")
 _IPV6_PORT = re.compile(r"\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9_.-]+)?)\]:([0-9]{1,5})")
@@ -86,7 +86,7 @@ class EndpointNetwork:
         with UsageError for a description that cannot be read."""
         try:
             endpoint = serverFromString(self._reactor, address)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             return fail(_no_endpoint(address, error))
         listening: Deferred[Any] = endpoint.listen(_NoDelayFactory(factory))
         return listening.addErrback(_out_of_range, _no_endpoint, address)
@@ -96,7 +96,7 @@ class EndpointNetwork:
         or with UsageError for a description that cannot be read."""
         try:
             endpoint = clientFromString(self._reactor, address)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             return fail(_no_address(address, error))
         connecting: Deferred[Any] = endpoint.connect(_NoDelayFactory(factory))
         return connecting.addErrback(_out_of_range, _no_address, address)

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from peerstore.crypto.keys import KeyPair
 from peerstore.errors import ReadOnly, UsageError
+from peerstore.net.network import UNREADABLE
 from peerstore.node.config import agree, read_settings, why_not_listening
 from peerstore.storage.schema import DATABASE, open_reader
 from peerstore.storage.tables import setting
@@ -37,19 +38,22 @@ def check_listen(description: str, advertise: str | None = None) -> None:
         listens there, or it says nothing of how others reach us.
     """
     probe = _Probe()
+    unreadable = UsageError(
+        f"--listen {description!r} is no endpoint that can be read.",
+        "Write it like this: tcp:3001:interface=127.0.0.1",
+    )
     try:
         endpoint = serverFromString(probe, description)
-    except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-        raise UsageError(
-            f"--listen {description!r} is no endpoint that can be read.",
-            "Write it like this: tcp:3001:interface=127.0.0.1",
-        ) from error
+    except UNREADABLE as error:
+        raise unreadable from error
     failures: list[Failure] = []
     tried: Deferred[Any] = endpoint.listen(Factory())
     tried.addErrback(failures.append)
     for failure in failures:
         if isinstance(failure.value, CannotListenError):
             raise why_not_listening(description, failure.value) from failure.value
+        if isinstance(failure.value, OverflowError):
+            raise unreadable from failure.value
     if probe.everywhere and not advertise:
         raise UsageError(
             f"--listen {description} is every address of this machine, and others must be told one.",

@@ -42,7 +42,8 @@ class MistakeTests(ProcessTestCase):
 
     def test_an_endpoint_that_cannot_be_read(self) -> None:
         """A mistyped --listen is named."""
-        self.assertIn("'tpc:1'", self.refused("--listen", "tpc:1", "--data", str(self.folder / "n")))
+        for listen in ("tpc:1", "tcp:70000:interface=127.0.0.1", "tls:1:2"):
+            self.assertIn(repr(listen), self.refused("--listen", listen, "--data", str(self.folder / "n")))
         self.assertIn("--join", self.refused("--listen", "tcp:0", "--data", "n", "--join", "nowhere"))
 
     def test_options_that_are_missing_or_out_of_range(self) -> None:
