@@ -95,7 +95,7 @@ class FrameTooLarge(ProtocolViolation):
 
 
 class BadMessage(ProtocolViolation):
-    """A frame that is whole but does not decode to what it should be."""
+    """A frame that never becomes whole, or is no sound message when it is."""
 
 
 class RingMismatch(PeerStoreError):

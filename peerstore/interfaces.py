@@ -80,6 +80,8 @@ class IPeerPool(Interface):
     def call(address: str, method: str, body: Any, timeout: float | None = None, fp: bytes | None = None) -> Any:
         """Ask the peer at *address*; with *fp*, only the host with that key.
 
+        :param timeout: seconds from when the peer is connected; dialling has
+            a time of its own.
         :return: a Deferred of the response body; fails with a PeerError or a
             RemoteError.
         """
@@ -94,7 +96,8 @@ class IPeerPool(Interface):
         """Let the next call to *address* dial at once."""
 
     def watch_losses(callback: Any) -> None:
-        """*callback(fp)* whenever an established connection to a peer ends."""
+        """*callback(fp)* whenever an established connection to a peer ends,
+        unless we closed it ourselves (dropped, idle, stopped)."""
 
     def stop() -> Any:
         """Close everything; a Deferred that fires when closed."""

@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from peerstore import ids
 from peerstore.errors import (
+    BadMessage,
     Busy,
     ConnectionLost,
     PeerStoreError,
@@ -340,9 +341,8 @@ class PeerProtocol(Protocol):
 
     def _refuse(self, violation: ProtocolViolation) -> None:
         """Say why, once, and end: what follows in the stream means nothing."""
-        self._log.info(
-            "ended the connection with {peer}: {why}", peer=ids.short(self._fp) or self.address, why=violation.what
-        )
+        peer = ids.short(self._fp) or self.address or "a stranger"
+        self._log.info("ended the connection with {peer}: {why}", peer=peer, why=violation.what)
         if self._session.established:
             self._answer(0, *told(violation))
         self.close(violation)
@@ -368,7 +368,7 @@ class PeerProtocol(Protocol):
         self._refuse(ProtocolViolation("Too much comes in here at the same time.", "Try again in a moment."))
 
     def _dripping(self) -> None:
-        self._refuse(ProtocolViolation("A frame was begun and does not come in."))
+        self._refuse(BadMessage("A frame was begun and does not come in."))
 
     def _held_up(self) -> bool:
         return not self.ended and self._paused

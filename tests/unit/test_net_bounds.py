@@ -410,6 +410,7 @@ class SlowWriterTests(PeerTestCase):
         self.clock.advance(1)
         wire.pump()
         self.assertTrue(protocol.ended)
+        self.assertEqual(raw.status(0), Status.BAD_REQUEST)
         self.assertIn("does not come in", raw.refusal(0).what)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
