@@ -31,10 +31,9 @@ _log = Logger()
 
 def _count(name: str, least: int, most: int) -> Any:
     def coerce(text: str) -> int:
-        number = int(text)
-        if not least <= number <= most:
-            raise ValueError(f"{name} is from {least} to {most}")
-        return number
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise ValueError(f"{name} is a number from {least} to {most}, not {text!r}")
+        return int(text)
 
     return coerce
 

@@ -23,4 +23,10 @@ class PlainOptions(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            raise SystemExit(f"{self.program}: {error} (--help explains the options)") from error
+            text = str(error).removeprefix("Parameter type enforcement failed: ")
+            raise SystemExit(f"{self.program}: {text} (--help explains the options)") from error
+
+    def parseArgs(self, *stray: str) -> None:
+        """There are options only."""
+        if stray:
+            raise usage.UsageError(f"{stray[0]!r} belongs to no option")

@@ -451,6 +451,18 @@ class FullDiskTests(SynchronousTestCase):
         self.assertEqual((outcome.status, outcome.holders), (Status.UNAVAILABLE, ()))
         self.assertEqual(ring.holders(a_chunk(1).key), "")
 
+    def test_full_nodes_go_on_serving(self) -> None:
+        """What they have is read, and watched, as before."""
+        ring = Ring("abc")
+        items = [a_chunk(1), a_head(1), *a_chain(1)]
+        assert all(out.certain for out in ring.put(items))
+        for host in ring.world.running():
+            host.disk.full = True
+        gateway = ring.client(name="reader")
+        self.assertEqual(len(ring.wait(gateway.get_chunks([items[0].key.element]))), 1)
+        self.assertTrue(ring.wait(gateway.get_heads(items[1].key.ring_id, items[1].key.owner)).complete)
+        self.assertEqual(len(ring.wait(gateway.watch_log(log_id(), items[2].key.owner, {})).items), 1)
+
     def test_a_full_disk_is_told_by_a_lone_node(self) -> None:
         """Neither a crash nor an acknowledgement."""
         ring = Ring("a")
