@@ -159,16 +159,25 @@ class Writer:
         return 0.0
 
     async def _routes(self, job: _Job, pending: Sequence[int]) -> dict[int, Route]:
-        routes: dict[int, Route] = {}
+        """Where each item goes: all of one key the same way, or a chain would
+        be torn apart by a ring that changes in between."""
+        found: dict[bytes, Route | PeerStoreError] = {}
 
-        async def find(place: int) -> None:
+        async def find(ring_id: bytes) -> None:
             try:
-                routes[place] = await self._locator.locate(ids.from_bytes(job.items[place].key.ring_id))
+                found[ring_id] = await self._locator.locate(ids.from_bytes(ring_id))
             except PeerStoreError as error:
-                if job.outcomes[place].status is not Status.OK:
-                    job.outcomes[place] = UNSENT._replace(why=str(error))
+                found[ring_id] = error
 
-        await all_of([Deferred.fromCoroutine(find(place)) for place in pending])
+        keys = dict.fromkeys(job.items[place].key.ring_id for place in pending)
+        await all_of([Deferred.fromCoroutine(find(ring_id)) for ring_id in keys])
+        routes: dict[int, Route] = {}
+        for place in pending:
+            told = found[job.items[place].key.ring_id]
+            if isinstance(told, Route):
+                routes[place] = told
+            elif job.outcomes[place].status is not Status.OK:
+                job.outcomes[place] = UNSENT._replace(why=str(told))
         return routes
 
     async def _batch(self, job: _Job, batch: Batch, routes: dict[int, Route]) -> float:
