@@ -567,6 +567,15 @@ class EndingTests(PeerTestCase):
         wire.pump()
         self.assertEqual(self.dispatcher.asked, [])
 
+    def test_nothing_is_heard_behind_a_goodbye(self) -> None:
+        """Also when both came in one piece."""
+        protocol, raw, wire = self.connect()
+        goodbye = Response(0, Status.BUSY, 1, encode_body(bodies.Refusal("I stop.", "", 0.0)))
+        raw.send(frame_of(goodbye) + raw.asking(1))
+        wire.pump()
+        self.assertTrue(protocol.ended)
+        self.assertEqual(self.dispatcher.asked, [])
+
     def test_abort_before_there_is_a_connection(self) -> None:
         """A connection that is made too late is ended at once."""
         protocol = self.protocol()
