@@ -25,7 +25,7 @@ from peerstore.wire.session import Greeting, decode_greeting
 from tests.support.transports import CAPACITY, Wire
 from tests.support.wire import a_greeting, frame_of, greeting_frame
 
-__all__ = ["PeerTestCase", "RawPeer", "Scripted"]
+__all__ = ["PeerTestCase", "RawPeer", "Scripted", "a_frame"]
 
 
 class RawPeer(Protocol):
