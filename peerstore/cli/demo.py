@@ -16,7 +16,7 @@ import click
 from rich.text import Text
 
 from peerstore.cli.cluster import Cluster, Process, peerstore, shown, twistd
-from peerstore.cli.context import Options
+from peerstore.cli.context import Options, Verb
 from peerstore.cli.output import out, say_error
 from peerstore.errors import PeerStoreError
 
@@ -26,7 +26,7 @@ NODES = 5
 SYNC_TIMEOUT = 25.0
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(exists=True, file_okay=False))
 @click.option("--keep", is_flag=True, help="Leave nodes' folders and logs behind, and say where.")
 @click.pass_obj

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from peerstore.cli.context import Options
-from peerstore.cli.output import counted, human, out, print_json
+from peerstore.cli.context import Options, Verb
+from peerstore.cli.output import human, out, print_json
 from peerstore.storage.listing import list_keys
 
 __all__ = ["node"]
@@ -19,7 +19,7 @@ def node() -> None:
     """Look at one storage node."""
 
 
-@node.command()
+@node.command(cls=Verb)
 @click.argument("data", metavar="DATA", type=click.Path())
 @click.pass_obj
 def keys(options: Options, data: str) -> None:
@@ -43,4 +43,4 @@ def keys(options: Options, data: str) -> None:
         out.print(
             Text(f"{key.ring_id.hex()}  {key.kind.name.lower():6}  {human(key.size):>10}  owner {key.owner.hex()[:8]}")
         )
-    out.print(Text(f"{counted(len(listed), 'item')}, {human(sum(key.size for key in listed))}"))
+    out.print(Text(f"{len(listed)} items, {human(sum(key.size for key in listed))}"))

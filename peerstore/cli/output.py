@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -20,10 +21,18 @@ from rich.text import Text
 
 from peerstore.client.backup import Progress as Watcher
 
-__all__ = ["Meter", "counted", "human", "out", "print_json", "say_error", "say_note"]
+__all__ = ["Meter", "counted", "human", "out", "print_json", "say", "say_error", "say_lines", "say_note", "text_of"]
+
+#: Lines of a kind that are shown before the rest is only counted.
+ALIKE = 5
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(line: str) -> None:
+    """One line of what was asked for, on standard output."""
+    out.print(Text(line))
 
 
 def say_error(what: str, next_step: str = "") -> None:
@@ -38,23 +47,42 @@ def say_note(line: str) -> None:
     err.print(Text(line, style="yellow"))
 
 
+def say_lines(lines: Sequence[str], before: str = "") -> None:
+    """Lines of the form ``PATH: what`` on the side.  Of many that say the
+    same, the first few, and how many more there are."""
+    kinds: dict[str, list[str]] = {}
+    for line in lines:
+        kinds.setdefault(line.rpartition(": ")[2], []).append(line)
+    for what, alike in kinds.items():
+        shown = alike if len(alike) <= ALIKE + 1 else alike[:ALIKE]
+        for line in shown:
+            say_note(before + line)
+        if len(alike) > len(shown):
+            say_note(f"{before}{len(alike) - len(shown)} more: {what} (--json names all)")
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
+def text_of(path: bytes) -> str:
+    """A path in JSON: bytes that are no text as \\xNN, nothing else changed."""
+    return path.decode("utf-8", "backslashreplace")
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number with its noun: 1 file, 1,200 files."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def human(size: float) -> str:
     """Bytes in words: 512 B, 3.4 KiB, 1.2 GiB."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
+        if size < 1023.95 or unit == "GiB":
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     raise AssertionError("there is a unit for every size")
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things: 1 file, 2 files."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class Meter(Watcher):

@@ -9,7 +9,7 @@ from rich.text import Text
 from twisted.internet.defer import Deferred, gatherResults
 
 from peerstore import ids
-from peerstore.cli.context import Options, peer_option, with_client
+from peerstore.cli.context import Options, Verb, peer_option, with_client
 from peerstore.cli.output import out, print_json
 from peerstore.client.assemble import OpenClient
 from peerstore.errors import PeerError, RemoteError
@@ -64,7 +64,7 @@ def is_ideal(seen: list[Seen]) -> bool:
     return bool(seen)
 
 
-@click.command()
+@click.command(cls=Verb)
 @peer_option
 @click.pass_obj
 def ring(options: Options, peers: tuple[str, ...]) -> None:
@@ -89,7 +89,7 @@ def ring(options: Options, peers: tuple[str, ...]) -> None:
         out.print(Text(f"{len(seen)} positions, {'in perfect order' if ideal else 'still settling'}"))
         return 0
 
-    raise SystemExit(with_client(options, peers, work))
+    raise SystemExit(with_client(options, peers, work, writing=False, new_key=True))
 
 
 def picture(seen: list[Seen]) -> str:

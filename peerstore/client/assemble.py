@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 
 from peerstore.client.client import Client
 from peerstore.client.lock import HomeLock
 from peerstore.client.state import ClientState
 from peerstore.crypto.keys import KeyPair
-from peerstore.errors import PeerUnreachable
+from peerstore.errors import PeerError, PeerUnreachable, ProtocolViolation, RemoteError
 from peerstore.gateway.gateway import Gateway
 from peerstore.interfaces import IPeerPool
 from peerstore.net.limits import Limits
@@ -58,11 +59,17 @@ def state_file(home: Path, key: KeyPair) -> Path:
 
 
 async def open_client(
-    reactor: Any, home: Path, key_path: Path | None, peers: Sequence[str], patience: float = 30.0
+    reactor: Any,
+    home: Path,
+    key_path: Path | None,
+    peers: Sequence[str],
+    patience: float = 30.0,
+    writing: bool = True,
 ) -> OpenClient:
     """Open the device in *home*; its key is made when there is none.
 
     :param peers: endpoint descriptions of nodes; one that answers is enough.
+    :param writing: take the home's lock; a reader may come beside a writer.
     :raises peerstore.errors.PeerUnreachable: when none does.
     :raises peerstore.errors.PeerStoreError: for key, home or state.
     """
@@ -71,8 +78,13 @@ async def open_client(
     runner.start()
     database.start()
     lock = HomeLock(home)
+    pool: PeerPool | None = None
+    client: Client | None = None
     try:
-        lock.take()
+        if writing:
+            lock.take()
+        else:
+            lock.make_home()
         public = home / "publickey.pem" if key_path is None else None
         key: KeyPair = await runner.run(KeyPair.load_or_create, key_path or home / "key.pem", public)
 
@@ -88,11 +100,26 @@ async def open_client(
         lookup = LookupClient(pool, hosts, reactor, lambda: list(peers))
         gateway = Gateway(pool, hosts, lookup, reactor, rng, patience=patience, runner=runner)
         state = ClientState(state_file(home, key))
-        client = Client(gateway, key, state, None, runner, database, os.urandom, time.time_ns)
+        client = Client(
+            gateway,
+            key,
+            state,
+            None,
+            runner,
+            database,
+            os.urandom,
+            time.time_ns,
+            lambda seconds: deferLater(reactor, seconds),
+            writing,
+        )
         client.hold(lock)
         await client.open()
     except BaseException:
+        if client is not None:
+            await client.close()
         lock.release()
+        if pool is not None:
+            await pool.stop()
         await runner.stop()
         await database.stop()
         raise
@@ -106,8 +133,11 @@ async def _meet_somebody(pool: IPeerPool, hosts: HostTable, peers: Sequence[str]
         try:
             await resolve_all(pool, hosts, address)
             return
-        except PeerUnreachable as error:
-            reasons.append(error.what)
+        except (PeerError, RemoteError) as error:
+            strange = isinstance(error, ProtocolViolation | RemoteError)
+            reasons.append(f"What answers at {address} is no PeerStore node ({error.what})." if strange else error.what)
+    if len(reasons) > 1:
+        reasons = [f"None of these answers as a node: {', '.join(peers)}.", reasons[0]]
     raise PeerUnreachable(
         " ".join(reasons) or "No node's address is known.",
         "Check that a node runs there, or name another with --peer HOST:PORT.",

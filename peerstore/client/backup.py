@@ -6,14 +6,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.defer import Deferred
 
 from peerstore.client.client import Change, Client, require_complete
-from peerstore.client.source import Found, show, walk
+from peerstore.client.crew import Crew
+from peerstore.client.source import Found, Walk, show
 from peerstore.client.state import Agreed
-from peerstore.client.upload import ChangedWhileRead, Uploaded
-from peerstore.errors import Conflict, Incomplete, PeerError, PeerStoreError, RemoteError
+from peerstore.client.upload import PATIENT, Uploaded, Vanished
+from peerstore.errors import Conflict, DiskFull, Incomplete, LookupFailed, PeerError, PeerStoreError, RemoteError
 from peerstore.files.manifest import INLINE, NodeKind
+from peerstore.files.names import check_folder
 from peerstore.transactions.view import PathVersion
 
 __all__ = ["Backup", "BackupReport", "Progress"]
@@ -42,19 +44,29 @@ class Progress:
 
 @dataclass
 class BackupReport:
-    """What a backup did.  Sizes in bytes; *sent* is what went over the wire
-    for contents; *notes* are lines about what is not kept, *problems* about
-    what failed."""
+    """What a backup did, or with *dry_run* would do.
+
+    *files* counts everything but folders; so do *changed*, *removed* and
+    *unchanged*.  Sizes in bytes; *sent* is what went over the wire for
+    contents.  *notes* are lines about what is not kept, *problems* about what
+    failed.  *planned* and *gone* are the paths that would be stored and
+    removed, on a dry run only.
+    """
 
     folder: str
     files: int = 0
+    folders: int = 0
     size: int = 0
     changed: int = 0
+    changed_folders: int = 0
     removed: int = 0
     unchanged: int = 0
     sent: int = 0
+    dry_run: bool = False
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    planned: list[bytes] = field(default_factory=list)
+    gone: list[bytes] = field(default_factory=list)
 
 
 class Backup:
@@ -62,9 +74,13 @@ class Backup:
 
     :param root: the local folder, raw bytes.
     :param folder: the NAME under which it is kept.
-    :param patterns: paths to leave out.
+    :param patterns: paths to leave out; what of it was stored before stays.
     :param into: allow a folder that another device, or another place on this
         one, wrote last; then nothing is deleted that we had not agreed to.
+    :param anew: trust nothing that this device remembers of the ring: read
+        every file, and ask for every chunk and head whether it is there.
+    :param dry_run: only look and say what would be done.
+    :param skip: folders that are left out, wherever they are met.
     """
 
     def __init__(
@@ -75,18 +91,27 @@ class Backup:
         patterns: Sequence[bytes] = (),
         into: bool = False,
         progress: Progress | None = None,
+        *,
+        anew: bool = False,
+        dry_run: bool = False,
+        skip: Sequence[bytes] = (),
     ) -> None:
+        check_folder(folder)
         self._client = client
         self._root = os.path.abspath(root)
         self._folder = folder
-        self._patterns = patterns
         self._into = into
+        self._anew = anew
+        self._dry_run = dry_run
         self._progress = progress or Progress()
-        self._turns = DeferredSemaphore(PARALLEL)
         self._ready: list[tuple[Change, Agreed | None]] = []
         self._ready_bytes = 0
+        # What is agreed on without anything to be published for it.
+        self._settled: list[tuple[bytes, Agreed | None]] = []
         self._fatal: PeerStoreError | None = None
-        self.report = BackupReport(folder)
+        self.report = BackupReport(folder, dry_run=dry_run)
+        report = self.report
+        self._walk = Walk(self._root, patterns, report.notes.append, report.problems.append, skip)
 
     def run(self) -> Deferred[BackupReport]:
         """Do it.  Fails with Conflict for another writer's folder, with
@@ -95,34 +120,35 @@ class Backup:
         return Deferred.fromCoroutine(self._run())
 
     async def _run(self) -> BackupReport:
-        client = self._client
-        require_complete(await client.refresh())
+        client, report = self._client, self.report
+        require_complete(await client.refresh(self._anew))
+        found: list[Found] = await client.runner.run(list, self._walk.run())
         await self._claim()
-        found: list[Found] = await client.runner.run(self._walk)
-        agreed: dict[bytes, Agreed] = await client.database.run(client.state.agreed, self._folder)
-        self.report.files = sum(1 for item in found if item.kind != NodeKind.FOLDER)
-        self.report.size = sum(item.size for item in found)
-        self._progress.total(self.report.files, self.report.size)
-        working: list[Deferred[None]] = []
-        for item in found:
-            if self._fatal is not None:
-                break
-            if self._is_unchanged(item, agreed.get(item.path)):
-                self.report.unchanged += 1
-                self._progress.done(item.size)
-                continue
-            turns = LARGE_TURNS if item.size > INLINE * 64 else 1
-            held = [await self._turns.acquire() for _ in range(turns)]
-            working.append(Deferred.fromCoroutine(self._store(item, agreed.get(item.path), len(held))))
-            if len(working) >= 64:
-                working = [work for work in working if not work.called]
-            await self._publish_when_full()
-        await gatherResults(working, consumeErrors=True)
+        agreed: dict[bytes, Agreed] = await client.database.run(client.state.agreed, self._folder, self._root)
+        report.files = sum(1 for item in found if item.kind != NodeKind.FOLDER)
+        report.folders = len(found) - report.files
+        report.size = sum(item.size for item in found)
+        if self._dry_run:
+            self._only_look(found, agreed)
+            return report
+        self._progress.total(report.files, report.size)
+        async with Crew(PARALLEL) as crew:
+            for item in found:
+                if self._fatal is not None:
+                    break
+                if self._is_unchanged(item, agreed.get(item.path)) and not self._anew:
+                    report.unchanged += item.kind != NodeKind.FOLDER
+                    self._finished(item)
+                    self._progress.done(item.size)
+                    continue
+                turns = LARGE_TURNS if item.size > INLINE * 64 else 1
+                await crew.start(turns, self._store, item, agreed.get(item.path))
+                await self._publish_when_full()
         if self._fatal is not None:
             raise self._fatal
         await self._remove_gone({item.path for item in found}, agreed)
         await self._publish()
-        return self.report
+        return report
 
     # -- what to do -------------------------------------------------------------------
 
@@ -142,10 +168,8 @@ class Backup:
                     f"{self._folder!r} is the backup of {show(source)}.",
                     "Use --as with another name, or --into to add to it.",
                 )
-        await client.database.run(client.state.keep_meta, name, self._root)
-
-    def _walk(self) -> list[Found]:
-        return list(walk(self._root, self._patterns, self.report.notes.append))
+        if not self._dry_run:
+            await client.database.run(client.state.keep_meta, name, self._root)
 
     def _is_unchanged(self, item: Found, last: Agreed | None) -> bool:
         if last is None:
@@ -158,67 +182,92 @@ class Backup:
         now = (item.kind, item.size, item.mtime_ns, item.ctime_ns, item.inode, item.mode)
         return now == (last.kind, last.size, last.mtime_ns, last.ctime_ns, last.inode, last.mode)
 
-    async def _store(self, item: Found, last: Agreed | None, turns: int) -> None:
+    def _only_look(self, found: Sequence[Found], agreed: dict[bytes, Agreed]) -> None:
+        """Fill the report with what a real run would do."""
+        report = self.report
+        for item in found:
+            if self._anew or not self._is_unchanged(item, agreed.get(item.path)):
+                self._count_changed(item)
+                report.planned.append(item.path)
+            else:
+                report.unchanged += item.kind != NodeKind.FOLDER
+        for path in self._gone({item.path for item in found}, agreed):
+            if self._client.view.current(self._folder, path) is not None:
+                report.removed += agreed[path].kind != NodeKind.FOLDER
+                report.gone.append(path)
+
+    def _count_changed(self, item: Found) -> None:
+        if item.kind == NodeKind.FOLDER:
+            self.report.changed_folders += 1
+        else:
+            self.report.changed += 1
+
+    def _finished(self, item: Found) -> None:
+        if item.kind != NodeKind.FOLDER:
+            self._progress.file(item.path)
+
+    # -- storing ---------------------------------------------------------------------
+
+    async def _store(self, item: Found, last: Agreed | None) -> None:
         try:
-            uploaded = await self._client.upload(self._root, item, self._progress.done)
+            uploaded = await self._client.upload(self._root, item, self._progress.done, PATIENT)
             self.report.sent += uploaded.sent
             await self._ready_to_publish(item, uploaded, last)
-            self._progress.file(item.path)
-        except ChangedWhileRead as error:
-            self.report.problems.append(str(error))
-        except (Incomplete, PeerError, RemoteError) as error:
-            # The ring's trouble is everybody's: no use in trying every file.
+            self._finished(item)
+        except Vanished as error:
+            # Nothing is there to be stored; the next run takes note of it.
+            self.report.notes.append(str(error))
+        except (Incomplete, PeerError, RemoteError, LookupFailed, DiskFull) as error:
+            # The ring's trouble, or our own disk's: no use in trying every file.
             self._fatal = self._fatal or error
         except PeerStoreError as error:
             self.report.problems.append(str(error))
-        finally:
-            for _ in range(turns):
-                self._turns.release()
 
     async def _ready_to_publish(self, item: Found, uploaded: Uploaded, last: Agreed | None) -> None:
         client, standing = self._client, self._client.view.current(self._folder, item.path)
         manifest = uploaded.manifest
-        if standing is not None and _is_same(standing, uploaded):
-            await self._agree(item.path, _agreed(standing, uploaded))
-            self.report.unchanged += 1
-            return
         based_on = [last.vector] if last is not None else []
+        if standing is not None and _is_same(standing, uploaded):
+            if not self._anew or await client.is_stored(standing):
+                self._settled.append((item.path, _agreed(standing, uploaded)))
+                self.report.unchanged += item.kind != NodeKind.FOLDER
+                return
+            based_on = [standing.vector]
         change = await client.change(self._folder, item.path, uploaded, based_on)
         self._ready.append((change, _agreed(change.version, uploaded)))
         self._ready_bytes += len(uploaded.blob)
-        self.report.changed += 1
+        self._count_changed(item)
         self.report.sent += len(manifest.inline)
+
+    def _gone(self, present: set[bytes], agreed: dict[bytes, Agreed]) -> list[bytes]:
+        """What was here and is not, deepest first: not what is left out on
+        purpose, nor what could not be looked at."""
+        return [path for path in sorted(set(agreed) - present, reverse=True) if self._walk.knows(path)]
 
     async def _remove_gone(self, present: set[bytes], agreed: dict[bytes, Agreed]) -> None:
         """Tombstones for what we had agreed on and is gone from the source."""
-        if self.report.notes and any("nothing in it is kept" in note for note in self.report.notes):
-            # An unreadable folder is not an empty one.
-            self.report.problems.append("A folder could not be read, so nothing was taken for deleted in this run.")
-            return
-        failed = {problem.split(" ")[0] for problem in self.report.problems}
-        for path in sorted(set(agreed) - present, reverse=True):
-            if self._client.view.current(self._folder, path) is None or show(path) in failed:
-                await self._agree(path, None)
+        for path in self._gone(present, agreed):
+            if self._client.view.current(self._folder, path) is None:
+                self._settled.append((path, None))
                 continue
             change = await self._client.deletion(self._folder, path, [agreed[path].vector])
             self._ready.append((change, None))
-            self.report.removed += 1
+            self.report.removed += agreed[path].kind != NodeKind.FOLDER
 
     # -- publishing --------------------------------------------------------------------
 
     async def _publish_when_full(self) -> None:
-        if len(self._ready) >= BATCH or self._ready_bytes >= BATCH_BYTES:
+        if len(self._ready) + len(self._settled) >= BATCH or self._ready_bytes >= BATCH_BYTES:
             await self._publish()
 
     async def _publish(self) -> None:
         ready, self._ready, self._ready_bytes = self._ready, [], 0
-        if not ready:
-            return
-        agreed = [(self._folder, change.version.name.path, now) for change, now in ready]
-        await self._client.publish([change for change, _ in ready], agreed)
-
-    async def _agree(self, path: bytes, now: Agreed | None) -> None:
-        await self._client.database.run(self._client.state.agree, self._folder, [(path, now)])
+        agreed, self._settled = self._settled, []
+        if ready:
+            made = [(self._folder, change.version.name.path, now) for change, now in ready]
+            await self._client.publish([change for change, _ in ready], made, self._root)
+        if agreed:
+            await self._client.database.run(self._client.state.agree, self._folder, agreed, self._root)
 
 
 def _is_same(standing: PathVersion, uploaded: Uploaded) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from peerstore import ids, vectors
@@ -19,15 +19,15 @@ from peerstore.client.lock import HomeLock
 from peerstore.client.publish import Publisher
 from peerstore.client.source import Found
 from peerstore.client.state import Agreement, ClientState
-from peerstore.client.upload import Uploaded, Uploader
+from peerstore.client.upload import Uploaded, Uploader, check_outcomes
 from peerstore.crypto.secrets import UserSecrets
-from peerstore.errors import Incomplete
+from peerstore.errors import BadMessage, Incomplete
 from peerstore.files.head import head_item
 from peerstore.files.manifest import Manifest
 from peerstore.files.names import folder_id, resource_id
 from peerstore.gateway.gateway import Gateway
 from peerstore.interfaces import IBlockingRunner
-from peerstore.items import Item
+from peerstore.items import Item, ItemKey, Kind
 from peerstore.transactions.chain import Log, LoggedEntry
 from peerstore.transactions.entry import NameRecord, Operation, OperationKind, decode_entry, pack_name
 from peerstore.transactions.view import FolderView, PathVersion
@@ -73,6 +73,9 @@ class Client:
     :param database: a runner of one thread, for *state*.
     :param entropy: gives random bytes.
     :param wall_ns: the time of day in ns, shown to people only.
+    :param pause: a Deferred that fires so many seconds later.
+    :param writing: whether it may write.  A reader needs no lock, and shows
+        what the ring has: nothing of ours that is still to be sent.
     """
 
     def __init__(
@@ -85,6 +88,8 @@ class Client:
         database: IBlockingRunner,
         entropy: Callable[[int], bytes],
         wall_ns: Callable[[], int],
+        pause: Callable[[float], Deferred[None]] = lambda _: succeed(None),
+        writing: bool = True,
     ) -> None:
         self.gateway = gateway
         self.owner = key.id
@@ -97,12 +102,20 @@ class Client:
         self.log = Log()
         self.view = FolderView()
         self.log_id = ids.log_ring_id(key.spki)
+        #: {device: (the last entry that was certain, the last that the ring has)}
+        #: where the ring has fewer, as the last complete read showed.
+        self.lacking: dict[bytes, tuple[int, int]] = {}
+        #: Whether the ring has all that this device stored in it.
+        self.known_there = True
+        #: Entries that the ring had lost and was given again.
+        self.healed = 0
         self._secrets = UserSecrets.from_root(key.root_secret())
         self._lock = lock
         self._held = False
         self._entropy = entropy
+        self._writing = writing
         self.uploader = Uploader(
-            gateway, self.owner, self._secrets.chunker_seed, state, runner, database, self.lamport.tick
+            gateway, self.owner, self._secrets.chunker_seed, state, runner, database, self.lamport.tick, pause
         )
         self.downloader = Downloader(gateway, self.owner, runner)
         self.publisher = Publisher(self)
@@ -120,12 +133,17 @@ class Client:
         device: bytes | None = await self.database.run(self.state.meta, "device")
         if device is None:
             device = self._entropy(16)
-            await self.database.run(self.state.keep_meta, "device", device)
+            if self._writing:
+                await self.database.run(self.state.keep_meta, "device", device)
         self.device = device
         stored = await self.database.run(self.state.entries)
-        pending = await self.database.run(self.state.pending)
-        for leaf, statement in [*stored, *((leaf, statement) for _, leaf, statement, _ in pending)]:
-            self._take(LoggedEntry(leaf, decode_entry(statement)))
+        if self._writing:
+            stored += [(leaf, text) for _, leaf, text, _ in await self.database.run(self.state.pending)]
+        try:
+            for leaf, statement in stored:
+                self._take(LoggedEntry(leaf, decode_entry(statement)))
+        except BadMessage as error:
+            raise self.state.damaged() from error
 
     def hold(self, lock: HomeLock) -> None:
         """Take over a lock that is held already; closing releases it."""
@@ -145,40 +163,75 @@ class Client:
 
     # -- the log -----------------------------------------------------------------
 
-    def refresh(self) -> Deferred[bool]:
+    def refresh(self, anew: bool = False) -> Deferred[bool]:
         """Read what is new in the log into ``view``.
 
-        Also sends what an earlier run could not make certain.
+        If we may write, also sends what an earlier run could not make certain,
+        and gives the ring again what it has lost of other devices' entries.
+        Fails with Incomplete when it has lost ours: then contents are lost,
+        too, and what is unchanged here would be taken for stored there.
 
-        Fails with Incomplete when the ring lacks what was certain in it.
-
+        :param anew: go on with such a ring, and give it our entries again;
+            whoever asks for that must store the contents again.
         :return: a Deferred of whether the read was complete: false means that
             too few nodes answered, and newer entries may be missing.
         """
-        return Deferred.fromCoroutine(self._refresh())
+        return Deferred.fromCoroutine(self._refresh(anew))
 
-    async def _refresh(self) -> bool:
+    async def _refresh(self, anew: bool) -> bool:
         complete = True
         more = True
         while more:
             certain = await self._certain()
             read = await self.gateway.read_log(self.log_id, self.owner, dict(self.log.heads()), PAGE)
             complete = complete and read.complete
-            if read.complete and read.heads.get(self.device, 0) < certain:
-                # What is unchanged here would be taken for stored there.
-                raise Incomplete(
-                    "The ring does not have what this computer stored in it: it is another ring, or has lost it.",
-                    "Check --peer. To store everything anew, use a fresh --home, with your key as --key.",
-                )
+            if read.complete:
+                ends = {device: (number, read.heads.get(device, 0)) for device, number in certain.items()}
+                self.lacking = {device: (number, there) for device, (number, there) in ends.items() if there < number}
+                self.known_there = self.device not in self.lacking and bool(read.heads or not self.lacking)
             took = await self.take_entries(read.items)
             more = read.more and took > 0
-        await self.publisher.flush()
+        if self._writing:
+            if not (self.known_there or anew):
+                raise Incomplete(
+                    "The ring does not have what this computer stored in it: it is another ring, or has lost it.",
+                    "Check --peer. To store everything in this ring: peerstore backup DIR --anew",
+                )
+            if self.lacking:
+                await self._heal()
+            await self.publisher.flush()
         return complete
 
-    async def _certain(self) -> int:
-        """The number of our last entry that a majority was known to have."""
-        pending: list[tuple[int, bytes, bytes, bytes]] = await self.database.run(self.state.pending)
-        return pending[0][0] - 1 if pending else self.log.heads().get(self.device, 0)
+    async def _certain(self) -> dict[bytes, int]:
+        """{device: the number of its last entry that was in the ring}."""
+        numbers = dict(self.log.heads())
+        pending = await self.database.run(self.state.pending) if self._writing else []
+        if pending:
+            numbers[self.device] = pending[0][0] - 1
+        return numbers
+
+    async def _heal(self) -> None:
+        """Give the ring those entries of our log again that it lacks.
+
+        :raises peerstore.errors.Incomplete: when it does not take them.
+        """
+        lost: list[tuple[bytes, int, Item]] = []
+        for leaf, statement in await self.database.run(self.state.entries):
+            entry = decode_entry(statement)
+            have, there = self.lacking.get(entry.device, (0, 0))
+            if there < entry.number <= have:
+                item = Item(ItemKey(self.log_id, self.owner, Kind.LOG, leaf), statement, b"")
+                lost.append((entry.device, entry.number, item))
+        items = [item for _, _, item in sorted(lost, key=lambda one: one[:2])]
+        for at in range(0, len(items), PAGE):
+            check_outcomes(await self.gateway.append(items[at : at + PAGE]))
+        self.lacking, self.known_there = {}, True
+        self.healed += len(items)
+
+    async def somebody_answers(self) -> bool:
+        """Whether any node that should know our log can be asked right now."""
+        read = await self.gateway.read_log(self.log_id, self.owner, {}, 0, 0.0)
+        return bool(read.complete or read.heads)
 
     async def take_entries(self, items: Sequence[Item]) -> int:
         """Entries that came from the ring, into our copy; how many were new."""
@@ -201,9 +254,11 @@ class Client:
 
     # -- writing -----------------------------------------------------------------
 
-    def upload(self, root: bytes, found: Found, progress: Callable[[int], None]) -> Deferred[Uploaded]:
+    def upload(
+        self, root: bytes, found: Found, progress: Callable[[int], None], pauses: Sequence[float] = ()
+    ) -> Deferred[Uploaded]:
         """Make the content at a local path certain; see ``Uploader.upload``."""
-        return Deferred.fromCoroutine(self.uploader.upload(root, found, progress))
+        return Deferred.fromCoroutine(self.uploader.upload(root, found, progress, pauses))
 
     async def change(self, folder: str, path: bytes, uploaded: Uploaded, based_on: Sequence[Vector]) -> Change:
         """A new version of a path from content that is certain.
@@ -237,20 +292,26 @@ class Client:
         name = NameRecord(folder, path, 0, 0, 0, 0, b"")
         return await self._change(OperationKind.DELETE, name, None, based_on)
 
-    def publish(self, changes: Sequence[Change], agreed: Sequence[Agreement] = ()) -> Deferred[None]:
+    def publish(self, changes: Sequence[Change], agreed: Sequence[Agreement] = (), root: bytes = b"") -> Deferred[None]:
         """Make versions certain, then log them; fails with Incomplete, and
         then the next run sends the rest.
 
         :param agreed: what the changes make true of local paths, kept in the
             same moment in which they become part of our log.
+        :param root: the local root of those paths; see ``ClientState.agreed``.
         """
-        return Deferred.fromCoroutine(self.publisher.publish(changes, agreed))
+        return Deferred.fromCoroutine(self.publisher.publish(changes, agreed, root))
 
     # -- reading -----------------------------------------------------------------
 
     def manifest(self, version: PathVersion) -> Deferred[Fetched]:
         """The head and manifest of a version."""
         return Deferred.fromCoroutine(self.downloader.manifest(version))
+
+    async def is_stored(self, version: PathVersion) -> bool:
+        """Whether the ring has the head that a version is, to our knowledge."""
+        read = await self.gateway.get_heads(version.resource, self.owner, (version.version,))
+        return any(item.key.element == version.version for item in read.items)
 
     def content(
         self, fetched: Fetched, write: Callable[[bytes], Any], progress: Callable[[int], None] = lambda _: None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 
 from peerstore.client.budget import ByteBudget
+from peerstore.client.crew import in_thread
 from peerstore.client.source import show
 from peerstore.errors import CorruptData, Incomplete, NotFound
 from peerstore.files.chunk import open_chunk
@@ -58,7 +60,8 @@ class Downloader:
                 version = decode_head(item)
                 manifest = decode_manifest(item.data)
                 if manifest.pieces:
-                    parts = [part async for part in self._chunks(manifest.pieces)]
+                    async with aclosing(self._chunks(manifest.pieces)) as opened:
+                        parts = [part async for part in opened]
                     manifest = decode_chunks(manifest, parts)
                 return Fetched(version, manifest)
         name = f"{wanted.name.folder}/{show(wanted.name.path)}"
@@ -78,18 +81,20 @@ class Downloader:
         if not manifest.chunks:
             whole.update(manifest.inline)
             if manifest.inline:
-                await self._runner.run(write, manifest.inline)
+                await in_thread(self._runner, write, manifest.inline)
             progress(len(manifest.inline))
-        async for plain in self._chunks(manifest.chunks):
-            await self._runner.run(_write_hashed, write, whole, plain)
-            progress(len(plain))
+        # Closed at once when writing fails: what it holds is of the common budget.
+        async with aclosing(self._chunks(manifest.chunks)) as opened:
+            async for plain in opened:
+                await in_thread(self._runner, _write_hashed, write, whole, plain)
+                progress(len(plain))
         if whole.digest() != manifest.sha256:
             raise CorruptData("A file's content is not what was stored.", "Try again; another copy will be asked.")
 
     def _let_go(self, _: None, size: int) -> None:
         self._budget.give_back(size)
 
-    async def _chunks(self, refs: tuple[ChunkRef, ...]) -> Any:
+    async def _chunks(self, refs: tuple[ChunkRef, ...]) -> AsyncGenerator[bytes, None]:
         """Opened chunks in order, some groups ahead of the reader."""
         groups = _grouped(refs)
         ahead: list[tuple[list[ChunkRef], int, Deferred[dict[bytes, Any]]]] = []

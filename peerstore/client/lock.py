@@ -27,8 +27,8 @@ class HomeLock:
 
         :raises peerstore.errors.UsageError: when another process has it.
         """
+        self.make_home()
         try:
-            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._descriptor = os.open(self._home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise disk_error(error, self._home) from error
@@ -40,6 +40,18 @@ class HomeLock:
                 f"Another peerstore is at work with {self._home}.",
                 "Wait until it is done, or use a home of your own with --home.",
             ) from error
+
+    def make_home(self) -> None:
+        """Make the folder, for ourselves alone.
+
+        :raises peerstore.errors.StorageError: with the reason in words.
+        """
+        try:
+            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise UsageError(f"{self._home} is no folder.", "Name another with --home.") from error
+        except OSError as error:
+            raise disk_error(error, self._home) from error
 
     def release(self) -> None:
         """Unlock; more than once does no harm."""

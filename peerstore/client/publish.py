@@ -36,35 +36,38 @@ class Publisher:
         self._client = client
         self._turn = DeferredLock()
 
-    async def publish(self, changes: Sequence[Change], agreed: Sequence[Agreement] = ()) -> None:
-        """Make *changes* certain, and log them; see ``Client.publish``.
+    async def publish(self, changes: Sequence[Change], agreed: Sequence[Agreement] = (), root: bytes = b"") -> None:
+        """Make *changes* certain, and log them, after what still waits; see
+        ``Client.publish``.
 
         :raises peerstore.errors.Incomplete: when the ring took only part of
             it; what was logged stays pending and is sent again.
         """
         agreements = {(folder, path): now for folder, path, now in agreed}
-        for batch in _batches(changes):
-            places = [(change.version.name.folder, change.version.name.path) for change in batch]
-            made = [(*place, agreements[place]) for place in places if place in agreements]
-            await self._turn.acquire()
-            try:
-                await self._publish(batch, made)
-            finally:
-                self._turn.release()
+        async with self._turn:
+            await self._flush()
+            for batch in _batches(changes):
+                places = [(change.version.name.folder, change.version.name.path) for change in batch]
+                made = [(*place, agreements[place]) for place in places if place in agreements]
+                await self._publish(batch, made, root)
 
     async def flush(self) -> None:
         """Send again what earlier runs could not make certain."""
-        client = self._client
-        await self._turn.acquire()
-        try:
-            for number, leaf, statement, head in await client.database.run(client.state.pending):
-                item = Item(ItemKey(client.log_id, client.owner, Kind.LOG, leaf), statement, b"")
-                check_outcomes((await client.gateway.put_heads([msgspec.msgpack.decode(head, type=Item)]))[:1])
-                await self._append(number, item)
-        finally:
-            self._turn.release()
+        async with self._turn:
+            await self._flush()
 
-    async def _publish(self, batch: Sequence[Change], agreed: Sequence[Agreement]) -> None:
+    async def _flush(self) -> None:
+        client = self._client
+        for number, leaf, statement, head in await client.database.run(client.state.pending):
+            item = Item(ItemKey(client.log_id, client.owner, Kind.LOG, leaf), statement, b"")
+            try:
+                last = msgspec.msgpack.decode(head, type=Item)
+            except msgspec.DecodeError as error:
+                raise client.state.damaged() from error
+            check_outcomes((await client.gateway.put_heads([last]))[:1])
+            await self._append(number, item)
+
+    async def _publish(self, batch: Sequence[Change], agreed: Sequence[Agreement], root: bytes) -> None:
         client = self._client
         heads = [change.head for change in batch]
         if len(heads) > 1:
@@ -74,7 +77,7 @@ class Publisher:
         item = entry_item(client.log_id, entry)
         last = msgspec.msgpack.encode(heads[-1])
         await client.database.run(
-            client.state.add_pending, entry.number, item.key.element, item.statement, last, agreed
+            client.state.add_pending, entry.number, item.key.element, item.statement, last, agreed, root
         )
         logged = LoggedEntry(item.key.element, entry)
         client.log.add(logged)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, field
 
-from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.defer import Deferred
 
 from peerstore.client.backup import Progress
 from peerstore.client.client import Client
+from peerstore.client.crew import Crew, in_thread
 from peerstore.client.download import Fetched
 from peerstore.client.source import Found, show
-from peerstore.client.target import Target
-from peerstore.errors import PeerStoreError
+from peerstore.client.target import Target, in_the_way, write_with_holes
+from peerstore.errors import DiskFull, Incomplete, LookupFailed, PeerError, PeerStoreError
 from peerstore.files.manifest import NodeKind
 from peerstore.transactions.view import PathVersion
 from peerstore.util.durable import disk_error
@@ -21,95 +21,70 @@ from peerstore.util.durable import disk_error
 __all__ = ["Restore", "RestoreReport"]
 
 PARALLEL = 8
+AGAIN = "When that is mended, run this again: it goes on from here."
 
 
 @dataclass
 class RestoreReport:
-    """What a restore did; *present* are files that were there and equal."""
+    """What a restore did, or with *dry_run* would do.
+
+    *files* are all that were wanted, *size* their bytes; *present* were there
+    and equal; *planned* are the paths to be written, on a dry run only.
+    """
 
     folder: str
     files: int = 0
     size: int = 0
     written: int = 0
     present: int = 0
-    complete: bool = True
+    dry_run: bool = False
     problems: list[str] = field(default_factory=list)
+    planned: list[bytes] = field(default_factory=list)
 
 
 class Restore:
     """One run that writes versions below one target folder.
 
     :param force: replace files that are there and different.
+    :param dry_run: only look; the target need not be there.
     """
 
-    def __init__(self, client: Client, target: Target, force: bool = False, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        target: Target,
+        force: bool = False,
+        progress: Progress | None = None,
+        dry_run: bool = False,
+    ) -> None:
         self._client = client
         self._target = target
         self._force = force
         self._progress = progress or Progress()
-        self._turns = DeferredSemaphore(PARALLEL)
+        self._dry_run = dry_run
+        self._single = False
+        self._fatal: PeerStoreError | None = None
 
     def run(self, folder: str, below: bytes = b"") -> Deferred[RestoreReport]:
-        """Everything that stands in a folder, or below one of its paths."""
-        return Deferred.fromCoroutine(self._run(folder, below))
+        """Everything that stands in a folder, or below one of its paths, which
+        becomes the target folder itself.
 
-    async def _run(self, folder: str, below: bytes) -> RestoreReport:
-        report = RestoreReport(folder)
+        Fails with a PeerError or Incomplete when no node answers any more.
+        """
         tree = self._client.view.tree(folder)
         prefix = below + b"/" if below else b""
-        wanted = {
-            path[len(prefix) :] if path != below else b"": version
-            for path, version in tree.items()
-            if path == below or path.startswith(prefix)
-        }
-        folders = {path: v for path, v in wanted.items() if v.name.kind == NodeKind.FOLDER}
-        rest = {path: v for path, v in wanted.items() if v.name.kind != NodeKind.FOLDER}
-        report.files, report.size = len(rest), sum(v.name.size for v in rest.values())
-        self._progress.total(report.files, report.size)
-        runner = self._client.runner
-        await runner.run(self._target.open)
-        try:
-            for path in sorted(folders):
-                try:
-                    await runner.run(self._target.folder, path, self._force)
-                except (PeerStoreError, OSError) as error:
-                    report.problems.append(str(error))
-            working = []
-            for path, version in rest.items():
-                await self._turns.acquire()
-                working.append(Deferred.fromCoroutine(self._one(path, version, report)))
-                working = [work for work in working if not work.called]
-            await gatherResults(working)
-            # Deepest first: writing below a folder changes its time.
-            for path in sorted(folders, reverse=True):
-                name = folders[path].name
-                try:
-                    await runner.run(self._target.attributes, path, name.mode, name.mtime_ns)
-                except (PeerStoreError, OSError) as error:
-                    report.problems.append(f"{show(path)}: {error}")
-        finally:
-            await runner.run(self._close)
-        if b"" in folders:
-            name = folders[b""].name
-            await runner.run(_top_attributes, self._target.root, name.mode, name.mtime_ns)
-        return report
+        wanted = {path[len(prefix) :]: version for path, version in tree.items() if path.startswith(prefix) and path}
+        if below in tree and tree[below].name.kind == NodeKind.FOLDER:
+            wanted[b""] = tree[below]
+        return Deferred.fromCoroutine(self._run(folder, wanted))
 
-    async def _one(self, path: bytes, version: PathVersion, report: RestoreReport) -> None:
-        try:
-            there: Found | None = await self._client.runner.run(self._target.look, path)
-            if there is not None and await self.is_there(path, there, version):
-                report.present += 1
-                self._progress.done(version.name.size)
-            else:
-                await self.write(path, version)
-                report.written += 1
-            self._progress.file(path)
-        except OSError as error:
-            report.problems.append(str(disk_error(error, show(path))))
-        except PeerStoreError as error:
-            report.problems.append(str(error) if show(path) in str(error) else f"{show(path)}: {error}")
-        finally:
-            self._turns.release()
+    def run_one(self, version: PathVersion, name: bytes) -> Deferred[RestoreReport]:
+        """One file or link, under a name of one component in the target.
+
+        Fails with what went wrong: there is nothing else to report.
+        """
+        self._single = True
+        return Deferred.fromCoroutine(self._run(version.name.folder, {name: version}))
 
     async def write(self, path: bytes, version: PathVersion, expected: Found | None = None) -> None:
         """Fetch one version and put it in its place, whole."""
@@ -118,23 +93,127 @@ class Restore:
         manifest = fetched.manifest
         if manifest.kind == NodeKind.SYMLINK:
             self._progress.done(manifest.size)
-            await client.runner.run(target.symlink, path, manifest.inline, manifest.mtime_ns, expected, self._force)
+            await in_thread(
+                client.runner, target.symlink, path, manifest.inline, manifest.mtime_ns, expected, self._force
+            )
             return
-        name, descriptor = await client.runner.run(target.temporary)
+        name, descriptor = await in_thread(client.runner, target.temporary)
         try:
             try:
 
                 def write(piece: bytes) -> int:
-                    return os.write(descriptor, piece)
+                    return write_with_holes(descriptor, piece)
 
                 await client.content(fetched, write, self._progress.done)
-                await client.runner.run(os.fsync, descriptor)
+                await in_thread(client.runner, _finish, descriptor)
             finally:
-                await client.runner.run(os.close, descriptor)
-            await client.runner.run(target.place, name, path, manifest.mode, manifest.mtime_ns, expected, self._force)
+                os.close(descriptor)
+            await in_thread(
+                client.runner, target.place, name, path, manifest.mode, manifest.mtime_ns, expected, self._force
+            )
         except BaseException:
-            await client.runner.run(target.discard, name)
+            target.discard(name)
             raise
+
+    # -- inside ----------------------------------------------------------------
+
+    async def _run(self, folder: str, wanted: dict[bytes, PathVersion]) -> RestoreReport:
+        report = RestoreReport(folder, dry_run=self._dry_run)
+        folders = {path: version for path, version in wanted.items() if version.name.kind == NodeKind.FOLDER}
+        rest = {path: version for path, version in wanted.items() if version.name.kind != NodeKind.FOLDER}
+        report.files, report.size = len(rest), sum(version.name.size for version in rest.values())
+        self._progress.total(report.files, report.size)
+        run = self._client.runner.run
+        if self._dry_run:
+            await self._look_only(rest, report)
+            return report
+        await run(self._target.open)
+        try:
+            for path in sorted(folders):
+                await self._folder_step(report, path, self._target.folder, path, self._force)
+            await self._files(rest, report)
+            # Deepest first: writing below a folder changes its time.
+            for path in sorted(folders, reverse=True):
+                name = folders[path].name
+                if path:
+                    await self._folder_step(report, path, self._target.attributes, path, name.mode, name.mtime_ns)
+            if b"" in folders:
+                name = folders[b""].name
+                await self._folder_step(report, b"", self._target.close_as, name.mode, name.mtime_ns)
+        finally:
+            await in_thread(self._client.runner, self._close)
+        return report
+
+    async def _look_only(self, rest: dict[bytes, PathVersion], report: RestoreReport) -> None:
+        run = self._client.runner.run
+        if not await run(os.path.lexists, self._target.root):
+            report.planned, report.written = sorted(rest), len(rest)
+            return
+        await run(self._target.open, True)
+        try:
+            await self._files(rest, report)
+        finally:
+            await in_thread(self._client.runner, self._target.close)
+        report.planned.sort()
+
+    async def _files(self, rest: dict[bytes, PathVersion], report: RestoreReport) -> None:
+        async with Crew(PARALLEL) as crew:
+            for path, version in rest.items():
+                if self._fatal is not None:
+                    break
+                await crew.start(1, self._one, path, version, report)
+        if self._fatal is not None:
+            done = report.written + report.present
+            raise type(self._fatal)(f"{self._fatal.what} {done} of {report.files} files are there.", AGAIN)
+
+    async def _folder_step(self, report: RestoreReport, path: bytes, step: object, *args: object) -> None:
+        try:
+            await self._client.runner.run(step, *args)
+        except OSError as error:
+            report.problems.append(str(disk_error(error, show(path))))
+        except PeerStoreError as error:
+            report.problems.append(_naming(path, error))
+
+    async def _one(self, path: bytes, version: PathVersion, report: RestoreReport) -> None:
+        try:
+            there: Found | None = await self._client.runner.run(self._target.look, path)
+            if there is not None and await self.is_there(path, there, version):
+                report.present += 1
+                self._progress.done(version.name.size)
+            elif self._dry_run:
+                self._judge(path, there, report)
+            else:
+                await self.write(path, version)
+                report.written += 1
+            self._progress.file(path)
+        except OSError as error:
+            problem = disk_error(error, show(path))
+            if self._single:
+                raise problem from error
+            if isinstance(problem, DiskFull):
+                self._fatal = self._fatal or DiskFull(f"No room left in {show(self._target.root)}.")
+            else:
+                report.problems.append(str(problem))
+        except (PeerError, LookupFailed, Incomplete) as error:
+            # One file that cannot be had is that file's problem; when nobody
+            # answers any more, it is everybody's.
+            if self._single:
+                raise
+            if await self._client.somebody_answers():
+                report.problems.append(_naming(path, error))
+            else:
+                self._fatal = self._fatal or Incomplete("The nodes do not answer any more.")
+        except PeerStoreError as error:
+            if self._single:
+                raise
+            report.problems.append(_naming(path, error))
+
+    def _judge(self, path: bytes, there: Found | None, report: RestoreReport) -> None:
+        """What writing would come to, on a dry run."""
+        if there is not None and (not self._force or there.kind == NodeKind.FOLDER):
+            raise in_the_way(path)
+        report.planned.append(path)
+        report.written += 1
 
     async def is_there(self, path: bytes, there: Found, version: PathVersion) -> bool:
         """Whether the path holds the wanted content already; its attributes
@@ -142,25 +221,23 @@ class Restore:
         name = version.name
         if there.kind != name.kind or there.size != name.size:
             return False
-        digest: bytes = await self._client.runner.run(_digest, os.path.join(self._target.root, path), there.kind)
+        digest: bytes = await self._client.runner.run(self._target.digest, path, there.kind)
         if digest != name.sha256:
             return False
-        if there.kind == NodeKind.FILE:
+        if there.kind == NodeKind.FILE and not self._dry_run:
             await self._client.runner.run(self._target.file_attributes, path, name.mode, name.mtime_ns)
         return True
 
     def _close(self) -> None:
-        os.sync()
         self._target.close()
+        os.sync()
 
 
-def _digest(place: bytes, kind: NodeKind) -> bytes:
-    if kind == NodeKind.SYMLINK:
-        return hashlib.sha256(os.readlink(place)).digest()
-    with open(place, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+def _naming(path: bytes, error: PeerStoreError) -> str:
+    return str(error) if show(path) in str(error) else f"{show(path)}: {error}"
 
 
-def _top_attributes(root: bytes, mode: int, mtime_ns: int) -> None:
-    os.chmod(root, mode)
-    os.utime(root, ns=(mtime_ns, mtime_ns))
+def _finish(descriptor: int) -> None:
+    """The last block may be a hole; then everything to the disk."""
+    os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR))
+    os.fsync(descriptor)

@@ -6,7 +6,8 @@
     entry    leaf -> statement      our copy of the log
     pending  number -> statement    entries of ours that are not certain yet, each
                                     with the last head that it names
-    agreed   (folder, path) -> ...  what this device and the log last agreed on
+    agreed   (folder, root, path) -> ...  what this device and the log last agreed
+                                    on, for each local root that was kept there
     chunk    hash                   chunks that were certain when we posted them
 
 Everything here blocks: it is called through one thread of its own.  The
@@ -29,9 +30,11 @@ from peerstore.vectors import Vector
 
 __all__ = ["Agreed", "Agreement", "ClientState"]
 
-VERSION = 1
+VERSION = 2
 #: Numbers reserved at a time; those unused at the end of a run are skipped.
 BLOCK = 256
+#: Seconds to wait for another process; a reader may be at work beside a writer.
+LOCK_WAIT = 20.0
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -39,11 +42,26 @@ CREATE TABLE entry (leaf BLOB PRIMARY KEY, statement BLOB NOT NULL) WITHOUT ROWI
 CREATE TABLE pending (number INTEGER PRIMARY KEY, leaf BLOB NOT NULL, statement BLOB NOT NULL,
     head BLOB NOT NULL);
 CREATE TABLE agreed (
-    folder TEXT NOT NULL, path BLOB NOT NULL, version BLOB NOT NULL, vector BLOB NOT NULL, kind INTEGER NOT NULL,
-    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
-    mode INTEGER NOT NULL, sha256 BLOB NOT NULL, PRIMARY KEY (folder, path)) WITHOUT ROWID;
+    folder TEXT NOT NULL, root BLOB NOT NULL, path BLOB NOT NULL, version BLOB NOT NULL, vector BLOB NOT NULL,
+    kind INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL, mode INTEGER NOT NULL, sha256 BLOB NOT NULL, PRIMARY KEY (folder, root, path))
+    WITHOUT ROWID;
 CREATE TABLE chunk (hash BLOB PRIMARY KEY) WITHOUT ROWID;
 """
+#: Version 1 kept one agreement for each folder: backups' was with their last
+#: source; that of sync, which marks its folder, has no root.
+FROM_1 = """
+ALTER TABLE agreed RENAME TO agreed_1;
+CREATE TABLE agreed (
+    folder TEXT NOT NULL, root BLOB NOT NULL, path BLOB NOT NULL, version BLOB NOT NULL, vector BLOB NOT NULL,
+    kind INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL, mode INTEGER NOT NULL, sha256 BLOB NOT NULL, PRIMARY KEY (folder, root, path))
+    WITHOUT ROWID;
+INSERT INTO agreed SELECT folder, coalesce((SELECT value FROM meta WHERE name = 'source:' || folder), x''), path,
+    version, vector, kind, size, mtime_ns, ctime_ns, inode, mode, sha256 FROM agreed_1;
+DROP TABLE agreed_1;
+"""
+STEPS = {0: TABLES, 1: FROM_1}
 
 
 class Agreed(NamedTuple):
@@ -88,23 +106,48 @@ class ClientState:
         :raises peerstore.errors.StorageError: with the reason in words.
         """
         with self._errors():
-            db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version > VERSION:
+            db = sqlite3.connect(self._path, timeout=LOCK_WAIT, isolation_level=None, check_same_thread=False)
+            try:
+                self._prepare(db)
+            except BaseException:
                 db.close()
-                raise NewerSchema(f"{self._path} was written by a newer PeerStore.", "Update this program.")
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            if version == 0:
-                db.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+                raise
             self._db = db
             self._next = self._reserved = int.from_bytes(self.meta("counter") or b"", "big")
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        """Make or migrate the tables; a newer file is not touched."""
+        if _version(db) > VERSION:
+            raise NewerSchema(f"{self._path} was written by a newer PeerStore.", "Update this program.")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        if _version(db) == VERSION:
+            return
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have done it while we waited.
+            while (version := _version(db)) != VERSION:
+                for statement in STEPS[version].split(";"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {VERSION if version == 0 else version + 1}")
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
 
     def close(self) -> None:
         """Close; more than once does no harm."""
         if self._db is not None:
             self._db.close()
             self._db = None
+
+    def damaged(self) -> CorruptData:
+        """The error for a file that does not hold what it should."""
+        return CorruptData(
+            f"{self._path} is damaged.",
+            f"Move it and any {self._path.name}-* away, then run this again with --into: "
+            "this computer is a new device then.",
+        )
 
     # -- names and numbers ------------------------------------------------------------
 
@@ -147,7 +190,13 @@ class ClientState:
         return [(int(number), bytes(leaf), bytes(text), bytes(head)) for number, leaf, text, head in rows]
 
     def add_pending(
-        self, number: int, leaf: bytes, statement: bytes, head: bytes, agreed: Iterable[Agreement] = ()
+        self,
+        number: int,
+        leaf: bytes,
+        statement: bytes,
+        head: bytes,
+        agreed: Iterable[Agreement] = (),
+        root: bytes = b"",
     ) -> None:
         """An entry is about to be sent, with the last head it names.
 
@@ -158,7 +207,7 @@ class ClientState:
         with self._transaction() as db:
             db.execute("INSERT INTO pending VALUES (?, ?, ?, ?)", (number, leaf, statement, head))
             for folder, path, now in agreed:
-                _set_agreed(db, folder, path, now)
+                _set_agreed(db, folder, root, path, now)
 
     def settle(self, number: int) -> None:
         """An entry of ours is certain: it belongs to our copy of the log now."""
@@ -168,20 +217,22 @@ class ClientState:
 
     # -- what was agreed ---------------------------------------------------------------
 
-    def agreed(self, folder: str) -> dict[bytes, Agreed]:
-        """{path: what was agreed} of one folder."""
+    def agreed(self, folder: str, root: bytes = b"") -> dict[bytes, Agreed]:
+        """{path: what was agreed} between a folder of the log and a local
+        *root*; who keeps one root only need not name it."""
         rows = self._all(
             "SELECT path, version, vector, kind, size, mtime_ns, ctime_ns, inode, mode, sha256 FROM agreed"
-            " WHERE folder = ?",
+            " WHERE folder = ? AND root = ?",
             folder,
+            root,
         )
         return {bytes(row[0]): _agreed(row[1:]) for row in rows}
 
-    def agree(self, folder: str, changes: Iterable[tuple[bytes, Agreed | None]]) -> None:
+    def agree(self, folder: str, changes: Iterable[tuple[bytes, Agreed | None]], root: bytes = b"") -> None:
         """Set what was agreed for paths, or forget it (None), at once."""
         with self._transaction() as db:
             for path, now in changes:
-                _set_agreed(db, folder, path, now)
+                _set_agreed(db, folder, root, path, now)
 
     def known_chunks(self, hashes: Iterable[bytes]) -> set[bytes]:
         """Those of these chunks that we posted before."""
@@ -235,19 +286,20 @@ class ClientState:
             if "readonly" in text or "unable to open" in text:
                 raise ReadOnly(f"{self._path} cannot be written.", "Check its owner and mount options.") from error
             if "malformed" in text or "not a database" in text:
-                raise CorruptData(
-                    f"{self._path} is damaged.",
-                    "Move it away and run this again with --into: this computer is a new device then.",
-                ) from error
+                raise self.damaged() from error
             raise StorageError(f"{self._path}: {error}.", "Check the disk, then run this again.") from error
 
 
-def _set_agreed(db: sqlite3.Connection, folder: str, path: bytes, now: Agreed | None) -> None:
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _set_agreed(db: sqlite3.Connection, folder: str, root: bytes, path: bytes, now: Agreed | None) -> None:
     if now is None:
-        db.execute("DELETE FROM agreed WHERE folder = ? AND path = ?", (folder, path))
+        db.execute("DELETE FROM agreed WHERE folder = ? AND root = ? AND path = ?", (folder, root, path))
         return
     fields = now._replace(vector=msgspec.msgpack.encode(now.vector))  # type: ignore[arg-type]
-    db.execute("INSERT OR REPLACE INTO agreed VALUES (?, ?, ?,?,?,?,?,?,?,?,?)", (folder, path, *fields))
+    db.execute("INSERT OR REPLACE INTO agreed VALUES (?,?,?, ?,?,?,?,?,?,?,?,?)", (folder, root, path, *fields))
 
 
 def _agreed(row: tuple[object, ...]) -> Agreed:

@@ -12,67 +12,124 @@ in between is seen, and is put back.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
 import itertools
 import os
 import stat
 import time
 from collections.abc import Iterator
 
-from peerstore.client.source import Found, Unread, found_as, look, look_closely, show
+from peerstore.client.source import HIDDEN, Found, Unread, folder_of, found_as, look, look_closely, open_file, show
 from peerstore.errors import ReadOnly, StorageError, UsageError
 from peerstore.files.manifest import NodeKind
-from peerstore.files.safepath import RESERVED, check_path
+from peerstore.files.safepath import check_path
 from peerstore.util.durable import disk_error
 from peerstore.util.renaming import exchange, rename_new
 
-__all__ = ["HIDDEN", "Target"]
+__all__ = ["Target", "in_the_way", "write_with_holes"]
 
-#: Where unfinished files are, on the same file system as the rest.
-HIDDEN = RESERVED + b"incoming"
 #: Things set aside that a crash left behind are kept for so long (s).
 KEEP_ASIDE = 30 * 86400
 _ASIDE = b"old-"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Runs of zeros of this length become holes.
+_BLOCK = 64 * 1024
+_ZEROS = bytes(_BLOCK)
+
+
+def write_with_holes(descriptor: int, data: bytes | memoryview) -> int:
+    """Write *data* at the end of a fresh file, leaving holes for blocks of
+    zeros; the caller sets the length at last.  How many bytes it took."""
+    view = memoryview(data)
+    for at in range(0, len(view), _BLOCK):
+        piece = view[at : at + _BLOCK]
+        if len(piece) == _BLOCK and piece == _ZEROS:
+            os.lseek(descriptor, _BLOCK, os.SEEK_CUR)
+            continue
+        while piece:
+            piece = piece[os.write(descriptor, piece) :]
+    return len(view)
 
 
 class Target:
-    """A folder that is written into.  Everything here blocks.
+    """A folder that is written into.  Everything here blocks, and may be
+    called from several threads.
 
     :param root: raw bytes; made when missing.
     :param hidden: where unfinished files are, in *root*; whoever else writes
         into the same folder has another.
+    :param loosen: make folders that are read-only writable while they are
+        filled; whoever does that gives each its mode at last.
     """
 
-    def __init__(self, root: bytes, hidden: bytes = HIDDEN) -> None:
+    def __init__(self, root: bytes, hidden: bytes = HIDDEN, loosen: bool = False) -> None:
         self.root = root
-        self._hidden = hidden
+        self._may_loosen = loosen
+        self._hidden_name = hidden
         self._numbers = itertools.count(1)
         self._descriptor = -1
+        self._hidden = -1
+        # Folders that were made writable for the time being: path -> mode.
+        self._loosened: dict[bytes, int] = {}
 
-    def open(self) -> None:
-        """Make and hold the folder.
+    def open(self, only_look: bool = False) -> None:
+        """Make and hold the folder, or with *only_look* one that is there,
+        which is left just as it is.
 
         :raises peerstore.errors.PeerStoreError: when it cannot be used.
         """
         try:
-            os.makedirs(self.root, exist_ok=True)
+            if not only_look:
+                os.makedirs(self.root, exist_ok=True)
             self._descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if only_look:
+                return
+            self._loosen(b"", self._descriptor)
             with contextlib.suppress(FileExistsError):
-                os.mkdir(self._hidden, 0o700, dir_fd=self._descriptor)
-            self._clear_leftovers()
-        except NotADirectoryError as error:
-            raise UsageError(f"{show(self.root)} is no folder.", "Name another with --to.") from error
+                os.mkdir(self._hidden_name, 0o700, dir_fd=self._descriptor)
+            self._hidden = os.open(self._hidden_name, _FOLDER, dir_fd=self._descriptor)
+            if self._is_alone():
+                self._clear_leftovers()
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._hidden, fcntl.LOCK_SH)
+        except (NotADirectoryError, FileExistsError) as error:
+            what = show(self.root if self._descriptor < 0 else os.path.join(self.root, self._hidden_name))
+            self.close()
+            raise UsageError(f"{what} is no folder that can be used.", "Name another with --to.") from error
         except OSError as error:
+            self.close()
             raise disk_error(error, show(self.root)) from error
 
     def close(self, keep_hidden: bool = False) -> None:
         """Let go, and take the hidden folder away when it is empty."""
-        if self._descriptor >= 0:
-            if not keep_hidden:
+        for path in sorted(self._loosened, reverse=True):
+            with contextlib.suppress(OSError, StorageError):
+                self._tighten(path)
+        if self._hidden >= 0:
+            if not keep_hidden and self._is_alone():
                 with contextlib.suppress(OSError):
-                    os.rmdir(self._hidden, dir_fd=self._descriptor)
+                    os.rmdir(self._hidden_name, dir_fd=self._descriptor)
+            os.close(self._hidden)
+            self._hidden = -1
+        if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def close_as(self, mode: int, mtime_ns: int) -> None:
+        """Close, and give the folder itself its mode and time at last: the
+        hidden folder that goes away changes the time.
+
+        :raises OSError: when it does not take them.
+        """
+        held = os.dup(self._descriptor)
+        try:
+            self._loosened.pop(b"", None)
+            self.close()
+            os.fchmod(held, mode & 0o7777)
+            os.utime(held, ns=(mtime_ns, mtime_ns))
+        finally:
+            os.close(held)
 
     # -- looking ---------------------------------------------------------------
 
@@ -80,18 +137,29 @@ class Target:
         """What lies at a path now."""
         return look(self.root, path)
 
+    def digest(self, path: bytes, kind: NodeKind) -> bytes:
+        """SHA-256 of a file's content or of a link's text.
+
+        :raises OSError: when it cannot be read, or is something else by now.
+        """
+        if kind == NodeKind.SYMLINK:
+            with folder_of(self.root, path) as (folder, last):
+                return hashlib.sha256(os.readlink(last, dir_fd=folder)).digest()
+        with os.fdopen(open_file(self.root, path), "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+
     # -- writing ---------------------------------------------------------------
 
     def temporary(self) -> tuple[bytes, int]:
         """(name, descriptor) of a new hidden file."""
-        name = self._hidden_name(b"")
+        name = self._new_name(b"")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return name, os.open(name, flags, 0o600, dir_fd=self._descriptor)
+        return name, os.open(name, flags, 0o600, dir_fd=self._hidden)
 
     def discard(self, name: bytes) -> None:
         """Take an unfinished file away."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=self._descriptor)
+            os.unlink(name, dir_fd=self._hidden)
 
     def place(self, name: bytes, path: bytes, mode: int, mtime_ns: int, expected: Found | None, force: bool) -> Found:
         """Give a finished hidden file its name.
@@ -101,16 +169,16 @@ class Target:
         :return: what was placed, as it was before anybody else could touch it.
         :raises peerstore.errors.StorageError: when something else is there.
         """
-        os.chmod(name, mode & 0o7777, dir_fd=self._descriptor)
-        os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=self._descriptor)
+        os.chmod(name, mode & 0o7777, dir_fd=self._hidden)
+        os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=self._hidden)
         return self._put(name, path, expected, force)
 
     def symlink(self, path: bytes, text: bytes, mtime_ns: int, expected: Found | None, force: bool) -> Found:
         """Make a symbolic link, which is never followed; like :meth:`place`."""
-        name = self._hidden_name(b"")
-        os.symlink(text, name, dir_fd=self._descriptor)
+        name = self._new_name(b"")
+        os.symlink(text, name, dir_fd=self._hidden)
         try:
-            os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=self._descriptor, follow_symlinks=False)
+            os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=self._hidden, follow_symlinks=False)
             return self._put(name, path, expected, force)
         except BaseException:
             self.discard(name)
@@ -126,8 +194,9 @@ class Target:
             except FileExistsError:
                 there = os.stat(last, dir_fd=parent, follow_symlinks=False)
                 if stat.S_ISDIR(there.st_mode):
+                    self._loosen(path, parent, last)
                     return
-                if not force:
+                if not force or found_as(path, there) is None:
                     raise StorageError(
                         f"{show(path)}: something that is no folder is in the way.", "Move it away, or use --force."
                     ) from None
@@ -137,6 +206,7 @@ class Target:
     def attributes(self, path: bytes, mode: int, mtime_ns: int | None) -> None:
         """Set a folder's mode, and its time unless None, once everything in
         it is written."""
+        self._loosened.pop(path, None)
         if not path:
             os.fchmod(self._descriptor, mode & 0o7777)
             if mtime_ns is not None:
@@ -214,35 +284,68 @@ class Target:
         finally:
             os.close(held)
 
-    def _hidden_name(self, prefix: bytes) -> bytes:
-        return self._hidden + b"/%b%d-%d" % (prefix, os.getpid(), next(self._numbers))
+    def _new_name(self, prefix: bytes) -> bytes:
+        return b"%b%d-%d" % (prefix, os.getpid(), next(self._numbers))
+
+    def _is_alone(self) -> bool:
+        """Whether no other program writes here now.  Our share of the lock is
+        given up by asking."""
+        try:
+            fcntl.flock(self._hidden, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            # A file system without locks.
+            return True
+        return True
+
+    def _loosen(self, path: bytes, place: int, last: bytes | None = None) -> None:
+        """Let the owner of a folder write into it for now."""
+        if not self._may_loosen:
+            return
+        status = os.fstat(place) if last is None else os.stat(last, dir_fd=place, follow_symlinks=False)
+        mode = stat.S_IMODE(status.st_mode)
+        if mode & 0o700 == 0o700 or status.st_uid != os.geteuid():
+            return
+        if last is None:
+            os.fchmod(place, mode | 0o700)
+        else:
+            os.chmod(last, mode | 0o700, dir_fd=place)
+        self._loosened[path] = mode
+
+    def _tighten(self, path: bytes) -> None:
+        mode = self._loosened.pop(path)
+        if not path:
+            os.fchmod(self._descriptor, mode)
+            return
+        with self._parent(path) as (parent, last):
+            os.chmod(last, mode, dir_fd=parent)
 
     def _clear_leftovers(self) -> None:
         """Unfinished files of an earlier run go; what it had set aside and not
         yet judged stays for a while."""
-        place = os.path.join(self.root, self._hidden)
-        for left in os.listdir(place):
-            status = os.lstat(os.path.join(place, left))
-            if not left.startswith(_ASIDE) or status.st_ctime < time.time() - KEEP_ASIDE:
-                os.unlink(self._hidden + b"/" + left, dir_fd=self._descriptor)
+        for left in os.listdir(self._hidden):
+            status = os.stat(left, dir_fd=self._hidden, follow_symlinks=False)
+            if not os.fsencode(left).startswith(_ASIDE) or status.st_ctime < time.time() - KEEP_ASIDE:
+                os.unlink(left, dir_fd=self._hidden)
 
     def _put(self, name: bytes, path: bytes, expected: Found | None, force: bool) -> Found:
         """Move a hidden file to its place; what it then is."""
-        status = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+        status = os.stat(name, dir_fd=self._hidden, follow_symlinks=False)
         placed = found_as(path, status)
         assert placed is not None
         with self._parent(path, make=True) as (parent, last):
             there = self._there(path)
             if there is not None and not force and (expected is None or not _same(there, expected)):
-                raise StorageError(f"{show(path)} is there already, and different.", "Use --force to replace it.")
+                raise in_the_way(path)
             if there is not None and there.kind == NodeKind.FOLDER:
                 self._remove(parent, last, path, there)
                 there = None
             if force and there is not None:
-                os.rename(name, last, src_dir_fd=self._descriptor, dst_dir_fd=parent)
+                os.rename(name, last, src_dir_fd=self._hidden, dst_dir_fd=parent)
             elif there is None:
                 try:
-                    rename_new(name, last, self._descriptor, parent)
+                    rename_new(name, last, self._hidden, parent)
                 except FileExistsError as error:
                     raise StorageError(f"{show(path)} is there by now; it is looked at again.") from error
             else:
@@ -251,20 +354,20 @@ class Target:
 
     def _exchange(self, name: bytes, parent: int, last: bytes, path: bytes, expected: Found) -> None:
         """Put a hidden file in place of what is expected there, or not at all."""
-        aside = self._hidden_name(_ASIDE)
-        os.rename(name, aside, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+        aside = self._new_name(_ASIDE)
+        os.rename(name, aside, src_dir_fd=self._hidden, dst_dir_fd=self._hidden)
         try:
-            if not exchange(aside, last, self._descriptor, parent):
-                os.rename(aside, last, src_dir_fd=self._descriptor, dst_dir_fd=parent)
+            if not exchange(aside, last, self._hidden, parent):
+                os.rename(aside, last, src_dir_fd=self._hidden, dst_dir_fd=parent)
                 return
-            if not _is(aside, self._descriptor, expected):
-                exchange(aside, last, self._descriptor, parent)
+            if not _is(aside, self._hidden, expected):
+                exchange(aside, last, self._hidden, parent)
                 raise StorageError(f"{show(path)} changed meanwhile; it is looked at again.")
         except BaseException:
             # Back to the name under which the caller discards it.
-            os.rename(aside, name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+            os.rename(aside, name, src_dir_fd=self._hidden, dst_dir_fd=self._hidden)
             raise
-        os.unlink(aside, dir_fd=self._descriptor)
+        os.unlink(aside, dir_fd=self._hidden)
 
     def _remove(self, parent: int, last: bytes, path: bytes, expected: Found | None) -> None:
         if expected is None or expected.kind == NodeKind.FOLDER:
@@ -276,20 +379,29 @@ class Target:
             except FileNotFoundError:
                 return
             except OSError as error:
-                raise StorageError(f"{show(path)}: a folder that is not empty is in the way.") from error
+                raise StorageError(
+                    f"{show(path)}: a folder that is not empty is in the way.", "Move it away, then run this again."
+                ) from error
         # A file or a link is judged where nobody can change it any more.
-        aside = self._hidden_name(_ASIDE)
-        rename_new(last, aside, parent, self._descriptor)
-        if expected is not None and not _is(aside, self._descriptor, expected):
-            rename_new(aside, last, self._descriptor, parent)
+        aside = self._new_name(_ASIDE)
+        rename_new(last, aside, parent, self._hidden)
+        if expected is not None and not _is(aside, self._hidden, expected):
+            rename_new(aside, last, self._hidden, parent)
             raise StorageError(f"{show(path)} has changed meanwhile, and is left alone.")
-        os.unlink(aside, dir_fd=self._descriptor)
+        os.unlink(aside, dir_fd=self._hidden)
 
     def _there(self, path: bytes) -> Found | None:
         try:
             return look_closely(self.root, path)
         except Unread as error:
             raise StorageError(f"{error.what}", "Move it away.") from error
+
+
+def in_the_way(path: bytes) -> StorageError:
+    """The error for a path at which something different is."""
+    return StorageError(
+        f"{show(path)}: it is there already, and different.", "Use --force to replace it, or --to for another place."
+    )
 
 
 def _is(name: bytes, folder: int, expected: Found) -> bool:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
 from peerstore.client.budget import ByteBudget
+from peerstore.client.crew import Crew, in_thread
 from peerstore.client.source import Found, folder_of, look, open_file, show
 from peerstore.client.state import ClientState
-from peerstore.errors import Incomplete, StorageError
+from peerstore.errors import Incomplete, PeerStoreError, StorageError
 from peerstore.files.chunk import SealedChunk, chunk_item, seal_chunk
 from peerstore.files.chunker import Chunker
 from peerstore.files.manifest import INLINE, ChunkRef, Manifest, NodeKind, encode_manifest
@@ -22,17 +22,26 @@ from peerstore.gateway.gateway import Gateway
 from peerstore.gateway.results import Outcome
 from peerstore.interfaces import IBlockingRunner
 
-__all__ = ["ChangedWhileRead", "Uploaded", "Uploader", "check_outcomes"]
+__all__ = ["ChangedWhileRead", "PATIENT", "Uploaded", "Uploader", "Vanished", "check_outcomes"]
 
 #: Sealed bytes held at a time, over all files.
 IN_FLIGHT = 8 * 1024 * 1024
 #: Chunks gathered before asking which of them the ring has.
 GROUP = 2 * 1024 * 1024
-ATTEMPTS = 3
+#: The same in plain bytes: zeros get small, and people want to see progress.
+PLAIN_GROUP = 32 * 1024 * 1024
+#: Groups of one file that may be on their way; the budget bounds their bytes.
+GROUPS = 8
+#: Pauses (s) that give a file time to be written to its end.
+PATIENT = (0.5, 2.0)
 
 
 class ChangedWhileRead(StorageError):
     """A file did not hold still long enough to be read whole."""
+
+
+class Vanished(ChangedWhileRead):
+    """A file is not there any more."""
 
 
 class Uploaded(NamedTuple):
@@ -65,6 +74,8 @@ class Uploader:
 
     :param runner: threads for reading and sealing.
     :param database: the one thread that the state is used in.
+    :param clock: gives the Lamport time of a post.
+    :param pause: a Deferred that fires so many seconds later.
     """
 
     def __init__(
@@ -76,6 +87,7 @@ class Uploader:
         runner: IBlockingRunner,
         database: IBlockingRunner,
         clock: Callable[[], int],
+        pause: Callable[[float], Deferred[None]],
     ) -> None:
         self._gateway = gateway
         self._owner = owner
@@ -84,13 +96,18 @@ class Uploader:
         self._runner = runner
         self._database = database
         self._clock = clock
+        self._pause = pause
         self._budget = ByteBudget(IN_FLIGHT)
 
-    async def upload(self, root: bytes, found: Found, progress: Callable[[int], None]) -> Uploaded:
+    async def upload(
+        self, root: bytes, found: Found, progress: Callable[[int], None], pauses: Sequence[float] = ()
+    ) -> Uploaded:
         """Store what lies at a path now.
 
         :param progress: told the plain bytes that are done, as they are.
-        :raises ChangedWhileRead: after three attempts.
+        :param pauses: seconds before each further attempt at a file that
+            changed while it was read.
+        :raises ChangedWhileRead: after the last attempt.
         :raises peerstore.errors.PeerStoreError: when it is gone, cannot be
             read, or the ring does not take it.
         """
@@ -99,32 +116,18 @@ class Uploader:
             return await self._finish(manifest, 0, found)
         if found.kind == NodeKind.SYMLINK:
             text = await self._runner.run(_read_link, root, found.path)
+            progress(found.size)
             digest = hashlib.sha256(text).digest()
             manifest = Manifest(NodeKind.SYMLINK, len(text), found.mtime_ns, found.mode, digest, text, ())
             return await self._finish(manifest, 0, found)
-        counted = 0
-        for _attempt in range(ATTEMPTS):
-            before: Found | None = await self._runner.run(look, root, found.path)
-            if before is None or before.kind != NodeKind.FILE:
-                raise ChangedWhileRead(f"{show(found.path)} went away while it was read.")
-            stream: IO[bytes] = await self._runner.run(_open_file, root, found.path)
-            try:
-                counted = 0
-
-                def count(number: int) -> None:
-                    nonlocal counted
-                    counted += number
-                    progress(number)
-
-                content, sent = await self._content(stream, before, count)
-            finally:
-                await self._runner.run(stream.close)
-            after: Found | None = await self._runner.run(look, root, found.path)
-            if after == before and content.size == before.size:
-                return await self._finish(content, sent, before)
-            progress(-counted)
+        for pause in (0.0, *pauses):
+            if pause:
+                await self._pause(pause)
+            uploaded = await self._attempt(root, found.path, progress)
+            if uploaded is not None:
+                return uploaded
         raise ChangedWhileRead(
-            f"{show(found.path)} kept changing while it was read, and is not stored.",
+            f"{show(found.path)}: it kept changing while it was read, and is not stored.",
             "Run this again when it is quiet.",
         )
 
@@ -141,8 +144,33 @@ class Uploader:
 
     # -- inside ----------------------------------------------------------------
 
+    async def _attempt(self, root: bytes, path: bytes, progress: Callable[[int], None]) -> Uploaded | None:
+        """Store a file as it is; None when it did not hold still."""
+        before: Found | None = await self._runner.run(look, root, path)
+        if before is None or before.kind != NodeKind.FILE:
+            raise Vanished(f"{show(path)}: it went away before it was read.")
+        counted = 0
+
+        def count(number: int) -> None:
+            nonlocal counted
+            counted += number
+            progress(number)
+
+        stream: IO[bytes] = await in_thread(self._runner, _open_file, root, path)
+        try:
+            content, sent = await self._content(stream, before, count)
+        except OSError as error:
+            raise _unread(path, error) from error
+        finally:
+            stream.close()
+        after: Found | None = await self._runner.run(look, root, path)
+        if after == before and content.size == before.size:
+            return await self._finish(content, sent, before)
+        progress(-counted)
+        return None
+
     async def _content(self, stream: Any, found: Found, progress: Callable[[int], None]) -> tuple[Manifest, int]:
-        start: bytes = await self._runner.run(_read_fully, stream, INLINE + 1)
+        start: bytes = await in_thread(self._runner, _read_fully, stream, INLINE + 1)
         whole = hashlib.sha256()
         if len(start) <= INLINE:
             whole.update(start)
@@ -151,26 +179,38 @@ class Uploader:
             return Manifest(NodeKind.FILE, len(start), found.mtime_ns, found.mode, digest, start, ()), 0
         pieces = self._pieces(_Joined(start, stream), whole)
         refs: list[ChunkRef] = []
-        posting: list[Deferred[int]] = []
         group: list[SealedChunk] = []
-        held = size = 0
-        try:
+        held = covers = size = sent = 0
+        # A file of zeros is one chunk, many times: nobody is asked about it twice.
+        settled: set[bytes] = set()
+
+        async def post(group: list[SealedChunk], held: int) -> None:
+            nonlocal sent
+            # Others post meanwhile: the sum is read only once there is something to add.
+            cost = await self._post([piece for piece in group if piece.hash not in settled], held)
+            sent += cost
+            settled.update(piece.hash for piece in group)
+            progress(sum(piece.length for piece in group))
+
+        async with Crew(GROUPS) as posting:
             while True:
-                piece: SealedChunk | None = await self._runner.run(next, pieces, None)
+                piece: SealedChunk | None = await in_thread(self._runner, next, pieces, None)
                 if piece is not None:
                     refs.append(ChunkRef(piece.hash, piece.key, piece.length))
                     group.append(piece)
                     held += len(piece.data)
+                    covers += piece.length
                     size += piece.length
-                if group and (piece is None or held >= GROUP):
+                if group and (piece is None or held >= GROUP or covers >= PLAIN_GROUP):
                     await self._budget.take(held)
-                    posting.append(Deferred.fromCoroutine(self._post(group, held, progress)))
-                    group, held = [], 0
+                    try:
+                        await posting.start(1, post, group, held)
+                    except BaseException:
+                        self._budget.give_back(held)
+                        raise
+                    group, held, covers = [], 0, 0
                 if piece is None:
                     break
-        finally:
-            results = await DeferredList(posting, consumeErrors=True)
-        sent = sum(_value(result) for _, result in results)
         return Manifest(NodeKind.FILE, size, found.mtime_ns, found.mode, whole.digest(), b"", tuple(refs)), sent
 
     def _pieces(self, stream: Any, whole: Any) -> Iterator[SealedChunk]:
@@ -178,8 +218,9 @@ class Uploader:
             whole.update(plain)
             yield seal_chunk(plain)
 
-    async def _post(self, group: list[SealedChunk], held: int, progress: Callable[[int], None]) -> int:
-        """Make a group certain; bytes that were sent for it."""
+    async def _post(self, group: Sequence[SealedChunk], held: int) -> int:
+        """Make a group certain, and give *held* bytes of the budget back; how
+        many bytes were sent for it."""
         try:
             known: set[bytes] = await self._database.run(self._state.known_chunks, [piece.hash for piece in group])
             there: frozenset[bytes] = frozenset()
@@ -191,7 +232,6 @@ class Uploader:
                 outcomes = await self._gateway.put_chunks([chunk_item(self._owner, piece, clock) for piece in wanted])
                 check_outcomes(outcomes)
                 await self._database.run(self._state.add_chunks, [piece.hash for piece in wanted])
-            progress(sum(piece.length for piece in group))
             return sum(len(piece.data) for piece in wanted)
         finally:
             self._budget.give_back(held)
@@ -201,7 +241,7 @@ class Uploader:
         if extra:
             held = sum(len(piece.data) for piece in extra)
             await self._budget.take(held)
-            sent += await self._post(extra, held, lambda _: None)
+            sent += await self._post(extra, held)
         return Uploaded(manifest, blob, sent, found)
 
 
@@ -220,14 +260,6 @@ class _Joined(io.RawIOBase):
         return data
 
 
-def _value(result: Any) -> int:
-    """What a post gave, or the error it failed with."""
-    if isinstance(result, Failure):
-        result.raiseException()
-    count: int = result
-    return count
-
-
 def _read_fully(stream: Any, size: int) -> bytes:
     pieces = bytearray()
     while len(pieces) < size:
@@ -241,13 +273,21 @@ def _read_fully(stream: Any, size: int) -> bytes:
 def _open_file(root: bytes, path: bytes) -> IO[bytes]:
     try:
         return os.fdopen(open_file(root, path), "rb", buffering=0)
+    except FileNotFoundError:
+        raise Vanished(f"{show(path)}: it went away before it was read.") from None
     except OSError as error:
-        raise StorageError(f"{show(path)}: not read ({error.strerror}).", "Check its permissions.") from error
+        raise _unread(path, error) from error
 
 
 def _read_link(root: bytes, path: bytes) -> bytes:
     try:
         with folder_of(root, path) as (folder, last):
             return os.readlink(last, dir_fd=folder)
+    except FileNotFoundError:
+        raise Vanished(f"{show(path)}: it went away before it was read.") from None
     except OSError as error:
-        raise StorageError(f"{show(path)}: not read ({error.strerror}).") from error
+        raise _unread(path, error) from error
+
+
+def _unread(path: bytes, error: OSError) -> PeerStoreError:
+    return StorageError(f"{show(path)}: not read ({error.strerror or error}).", "Check its permissions and its disk.")

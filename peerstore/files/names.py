@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from peerstore.crypto.kdf import hmac_sha256
 from peerstore.errors import UsageError
 
@@ -11,8 +13,9 @@ MAX_FOLDER = 255
 
 
 def check_folder(name: str) -> str:
-    """A folder's NAME, if it can be one: text, without the slash that ends it
-    in NAME/path, not empty and at most 255 bytes.
+    """A folder's NAME, if it can be one: text without control characters and the
+    slash that ends it in NAME/path, not empty and at most 255 bytes, and not
+    what begins a local path.
 
     :raises peerstore.errors.UsageError: when it cannot.
     """
@@ -21,10 +24,12 @@ def check_folder(name: str) -> str:
     except UnicodeEncodeError as error:
         shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         raise UsageError(f"The name {shown} is no text.", "Give it another with --as NAME.") from error
-    if not raw or b"/" in raw or b"\0" in raw or len(raw) > MAX_FOLDER:
+    local = name in (".", "..") or name[:1] == "~"
+    control = any(unicodedata.category(char) == "Cc" for char in name)
+    if not raw or b"/" in raw or control or local or len(raw) > MAX_FOLDER:
         raise UsageError(
             f"{name!r} cannot be a folder's name.",
-            f"Give it one with --as NAME, without a slash and of at most {MAX_FOLDER} bytes.",
+            f"Give it one with --as NAME: up to {MAX_FOLDER} bytes, no slash, and not beginning like a local path.",
         )
     return name
 

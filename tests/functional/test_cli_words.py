@@ -38,12 +38,22 @@ class WordTests(ProcessTestCase):
     async def test_a_new_key_is_told_once(self) -> None:
         """Also when the node then does not answer; and not if quiet."""
         await self.start()
-        told = self.type("ls", "--peer", "127.0.0.1:1", status=3).stderr
-        self.assertIn("Made a new key, home/key.pem", told)
-        self.assertNotIn("new key", self.type("ls", "--peer", self.peer).stderr)
+        told = self.type("backup", "letters", "--peer", "127.0.0.1:1", status=3).stderr
+        self.assertRegex(told, "Made a new key, /.*/home/key.pem")
+        self.assertNotIn("new key", self.type("backup", "letters", "--peer", self.peer).stderr)
         other = self.folder / "other.pem"
-        self.assertNotIn("new key", self.type("--quiet", "--key", str(other), "ls", "--peer", self.peer).stderr)
+        quiet = ("--quiet", "--key", str(other), "backup", "letters")
+        self.assertNotIn("new key", self.type(*quiet, "--peer", self.peer).stderr)
         self.assertTrue(other.exists())
+
+    async def test_reading_makes_no_key(self) -> None:
+        """Nothing can be there for a new key: its lack is told instead."""
+        await self.start()
+        for verb in (("ls",), ("get", "letters/1.txt"), ("restore", "letters"), ("rm", "letters/1.txt")):
+            told = self.type(*verb, "--peer", self.peer, status=2).stderr
+            self.assertIn("There is no key at", told)
+            self.assertIn("--key FILE", told)
+        self.assertFalse((self.folder / "home" / "key.pem").exists())
 
     async def test_get_twice(self) -> None:
         """What is there and equal is no conflict, what differs is one."""
@@ -63,14 +73,14 @@ class WordTests(ProcessTestCase):
         await self.start()
         self.type("--key", "1.pem", "backup", "letters", "--peer", self.peer)
         other = ("--key", "2.pem")
-        self.assertIn("There is no", self.type(*other, "get", "letters/1.txt", status=4).stderr)
-        self.assertIn("2 new or changed", self.type(*other, "backup", "letters").stdout)
+        self.assertIn("1 new or changed", self.type(*other, "backup", "letters").stdout)
         self.type(*other, "rm", "letters/1.txt")
         self.assertEqual(self.type("--key", "1.pem", "get", "letters/1.txt", "--to", "-").stdout, "Dear Ann\n")
         self.assertFalse((self.folder / "home" / "publickey.pem").exists())
 
     async def test_a_ring_that_lost_everything(self) -> None:
-        """What is unchanged here is not taken for stored there."""
+        """What is unchanged here is not taken for stored there; it is read and
+        stored again when asked for."""
         await self.start()
         self.type("backup", "letters", "--peer", self.peer)
         node = self.nodes[0]
@@ -79,6 +89,11 @@ class WordTests(ProcessTestCase):
         node.start()
         await node.ready()
         self.assertIn("does not have what this computer stored", self.type("backup", "letters", status=5).stderr)
-        anew = ("--home", "fresh", "--key", "home/key.pem")
-        self.assertIn("2 new or changed", self.type(*anew, "backup", "letters", "--peer", self.peer).stdout)
-        self.assertEqual(self.type(*anew, "get", "letters/1.txt", "--to", "-").stdout, "Dear Ann\n")
+        self.assertIn("--anew", self.type("put", "letters/1.txt", "--as", "letters/2.txt", status=5).stderr)
+        self.assertIn("another ring", self.type("ls").stderr)
+        self.assertIn("1 new or changed", self.type("backup", "letters", "--anew").stdout)
+        self.assertIn("1 unchanged", self.type("backup", "letters").stdout)
+        fresh = ("--home", "fresh", "--key", "home/key.pem")
+        self.assertEqual(
+            self.type(*fresh, "get", "letters/1.txt", "--to", "-", "--peer", self.peer).stdout, "Dear Ann\n"
+        )

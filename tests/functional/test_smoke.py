@@ -25,7 +25,7 @@ class SmokeTests(CommandTestCase):
         done = me.asks("backup", str(source))
         self.assertEqual((done["folder"], done["files"], done["problems"]), ("papers", 3, []))
         self.assertEqual(
-            [row["path"] for row in me.asks("ls", "papers")],
+            [row["path"] for row in me.asks("ls", "papers")["entries"]],
             ["empty", "link", "note.txt", "sub", "sub/large.bin"],
         )
 

@@ -52,12 +52,13 @@ class FolderNameTests(SynchronousTestCase):
 
     def test_what_is_taken(self) -> None:
         """Any text of up to 255 bytes, as it is."""
-        for name in ("home", "my photos", "é", ".", "a\\b", "x" * 255, "ü" * 127):
+        for name in ("home", "my photos", "é", ".config", "a\\b", "x" * 255, "ü" * 127):
             self.assertEqual(check_folder(name), name)
 
     def test_what_is_refused(self) -> None:
-        """Nothing, a slash, a NUL, too long; the way out is named."""
-        for name in ("", "a/b", "/", "a\0", "x" * 256, "ü" * 128):
+        """Nothing, a slash, a control character, what begins a local path, too
+        long; the way out is named."""
+        for name in ("", "a/b", "/", "a\0", "a\nb", ".", "..", "~ann", "x" * 256, "ü" * 128):
             with self.assertRaises(UsageError, msg=repr(name)) as caught:
                 check_folder(name)
             self.assertIn("--as", caught.exception.next_step)
