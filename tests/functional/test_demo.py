@@ -1,0 +1,67 @@
+"""``peerstore demo``: what a newcomer runs first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.processes import ProcessTestCase, pause, until
+
+
+class DemoTests(ProcessTestCase):
+    """Five real nodes, one killed, and nothing left behind."""
+
+    timeout = 240
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Begin it, with its temporary folder inside ours."""
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        return subprocess.Popen(
+            [sys.executable, "-m", "peerstore.cli", "demo", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "TMPDIR": str(self.folder / "tmp")},
+        )
+
+    def left_behind(self) -> list[str]:
+        """Files, and processes that still work in our folder."""
+        mine = os.fsencode(self.folder)
+        working = []
+        for place in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = place.read_bytes()
+            except OSError:
+                continue
+            if mine in words:
+                working.append(place.parent.name)
+        return [*os.listdir(self.folder / "tmp"), *working]
+
+    async def test_a_folder_of_ones_own(self) -> None:
+        """It is only read; everything comes back; the status says so; all is cleaned up."""
+        source = self.folder / "mine"
+        (source / "sub").mkdir(parents=True)
+        (source / "sub" / "read only").write_text("x" * 70_000)
+        (source / "sub" / "read only").chmod(0o400)
+        (source / "link").symlink_to("sub")
+        demo = self.start(str(source))
+        out, _ = demo.communicate(timeout=120)
+        self.assertEqual(demo.returncode, 0, out)
+        for word in ("kill -9", "all equal", "0 [", "nothing was lost"):
+            self.assertIn(word, out)
+        await until("a clean place", lambda: not self.left_behind())
+
+    async def test_stopped_in_the_middle(self) -> None:
+        """Ctrl-C leaves no process and no folder, and is no success."""
+        demo = self.start()
+        await until("a folder", lambda: os.listdir(self.folder / "tmp"))
+        await pause(2.0)
+        demo.send_signal(signal.SIGINT)
+        out, _ = demo.communicate(timeout=60)
+        self.assertNotEqual(demo.returncode, 0, out)
+        self.assertNotIn("Traceback", out)
+        await until("a clean place", lambda: not self.left_behind())
