@@ -14,7 +14,7 @@ from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 import tests
-from peerstore.cli.main import cli
+from peerstore.cli.commands import cli
 from peerstore.node.tap import Options as NodeOptions
 from peerstore.sim.main import cli as sim
 from peerstore.sync.tap import Options as SyncOptions

@@ -13,8 +13,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from peerstore.node import votes
-from peerstore.node.votes import ArcVotes, Sealed, Standing
-from peerstore.wire.voting import VoterList
+from peerstore.node.votes import ArcVotes, Sealed, Standing, VoterList
 
 __all__ = ["Broken", "ModelHost", "ModelWorld"]
 

@@ -10,8 +10,7 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore.node import votes
-from peerstore.node.votes import ArcVotes, Sealed, Standing
-from peerstore.wire.voting import VoterList
+from peerstore.node.votes import ArcVotes, Sealed, Standing, VoterList
 from tests.support.votes_model import Broken, ModelHost, ModelWorld
 
 STEPS = 1500
