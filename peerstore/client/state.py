@@ -109,11 +109,12 @@ class ClientState:
             db = sqlite3.connect(self._path, timeout=LOCK_WAIT, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare(db)
+                self._db = db
+                self._next = self._reserved = int.from_bytes(self.meta("counter") or b"", "big")
             except BaseException:
+                self._db = None
                 db.close()
                 raise
-            self._db = db
-            self._next = self._reserved = int.from_bytes(self.meta("counter") or b"", "big")
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         """Make or migrate the tables; a newer file is not touched."""

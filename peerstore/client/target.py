@@ -394,7 +394,10 @@ class Target:
         try:
             return look_closely(self.root, path)
         except Unread as error:
-            raise StorageError(f"{error.what}", "Move it away.") from error
+            raise StorageError(
+                f"{show(path)}: what is there is no file, folder or link, or cannot be looked at, and is left alone.",
+                "Move it away, or choose another place with --to.",
+            ) from error
 
 
 def in_the_way(path: bytes) -> StorageError:

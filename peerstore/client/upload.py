@@ -21,6 +21,7 @@ from peerstore.files.manifest import INLINE, ChunkRef, Manifest, NodeKind, encod
 from peerstore.gateway.gateway import Gateway
 from peerstore.gateway.results import Outcome
 from peerstore.interfaces import IBlockingRunner
+from peerstore.wire.messages import Status
 
 __all__ = ["ChangedWhileRead", "PATIENT", "Uploaded", "Uploader", "Vanished", "check_outcomes"]
 
@@ -63,6 +64,11 @@ def check_outcomes(outcomes: list[Outcome]) -> None:
         if not outcome.certain:
             have, need = len(outcome.holders), outcome.needed
             why = f" {outcome.why}" if outcome.why else ""
+            if outcome.status == Status.REJECTED:
+                raise Incomplete(
+                    f"The nodes do not take what this program sends.{why}",
+                    "Make sure that the nodes and this program are of one version; then run this again.",
+                )
             raise Incomplete(
                 f"Only {have} of the {need} copies that make it safe could be stored.{why}",
                 "Check that the nodes run and have room, then run this again: it goes on from here.",
