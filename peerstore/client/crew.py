@@ -49,10 +49,10 @@ class Crew:
 
         def ended(result: Any) -> None:
             del self._working[working]
-            self._give_back(turns)
             if isinstance(result, Failure) and not (self._cancelled and result.check(CancelledError)):
                 self._failure = self._failure or result
                 self._cancel()
+            self._give_back(turns)
             if not self._working and self._idle is not None and not self._idle.called:
                 self._idle.callback(None)
 
