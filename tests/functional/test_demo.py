@@ -16,11 +16,11 @@ class DemoTests(ProcessTestCase):
 
     timeout = 240
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, program: tuple[str, ...] = ("-m", "peerstore.cli")) -> subprocess.Popen[str]:
         """Begin it, with its temporary folder inside ours."""
         (self.folder / "tmp").mkdir(exist_ok=True)
         return subprocess.Popen(
-            [sys.executable, "-m", "peerstore.cli", "demo", *arguments],
+            [sys.executable, *program, "demo", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -53,6 +53,27 @@ class DemoTests(ProcessTestCase):
         self.assertEqual(demo.returncode, 0, out)
         for word in ("kill -9", "all equal", "0 [", "nothing was lost"):
             self.assertIn(word, out)
+        await until("a clean place", lambda: not self.left_behind())
+
+    async def test_what_does_not_hold_is_no_success(self) -> None:
+        """A byte that came back wrong: said, status 1, and cleaned up all the same."""
+        broken = (
+            "import pathlib, peerstore.cli.demo as demo\n"
+            "real = demo.compare\n"
+            "def compare(source, copy):\n"
+            "    wrong = next(place for place in sorted(copy.rglob('*')) if place.is_file() and place.stat().st_size)\n"
+            "    wrong.chmod(0o600)\n"
+            "    wrong.write_bytes(b'x' + wrong.read_bytes()[1:] + b'y')\n"
+            "    return real(source, copy)\n"
+            "demo.compare = compare\n"
+            "from peerstore.cli.main import main\n"
+            "main()\n"
+        )
+        demo = self.start(program=("-c", broken))
+        out, _ = demo.communicate(timeout=120)
+        self.assertEqual(demo.returncode, 1, out)
+        self.assertNotIn("nothing was lost", out)
+        self.assertNotIn("Traceback", out)
         await until("a clean place", lambda: not self.left_behind())
 
     async def test_stopped_in_the_middle(self) -> None:

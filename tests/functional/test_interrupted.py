@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 from tests.support.commands import CommandTestCase
-from tests.support.processes import pause
+from tests.support.processes import until
+
+#: Large enough that sending it takes longer than noticing that it has begun.
+LARGE = 96 * 2**20
 
 
 class InterruptedTests(CommandTestCase):
@@ -24,7 +29,7 @@ class InterruptedTests(CommandTestCase):
         (root / "nothing in it").mkdir(mode=0o750)
         for number in range(200):
             (root / "deep" / f"{number}.bin").write_bytes(rng.randbytes(rng.randrange(30_000)))
-        (root / "large.bin").write_bytes(rng.randbytes(24 * 2**20))
+        (root / "large.bin").write_bytes(rng.randbytes(LARGE))
         (root / "empty").touch(mode=0o600)
         (root / "deep" / "er" / "link").symlink_to("../../large.bin")
         (root / "dangling").symlink_to("nowhere")
@@ -36,32 +41,51 @@ class InterruptedTests(CommandTestCase):
         os.link(root / "empty", root / "same as empty")
         os.mkfifo(root / "fifo")
 
+    def stored(self) -> int:
+        """How many files of chunks the nodes have, all together."""
+        return sum(1 for node in self.nodes for place in (node.data / "chunks").rglob("*") if place.is_file())
+
+    async def in_the_middle(self, process: subprocess.Popen[str], more: int) -> None:
+        """Wait until the nodes have got *more* files of chunks from a command
+        that is still at work: only then does stopping it interrupt anything."""
+        goal = self.stored() + more
+        await until(
+            f"{more} more chunk files", lambda: process.poll() is not None or self.stored() >= goal, 60.0, 0.005
+        )
+        self.assertIs(process.poll(), None, "the command was over before it could be interrupted")
+
     async def test_stopped_and_killed_and_begun_again(self) -> None:
-        """SIGINT and kill -9 at several moments; a node lost in each direction; all comes back."""
+        """SIGINT and kill -9 while chunks are sent; a node lost in each direction; all comes back."""
         await self.small_ring(5)
         source = self.folder / "source"
         source.mkdir()
         self.make(source)
         me = self.person()
-        for moment, number in ((0.6, signal.SIGINT), (1.2, signal.SIGKILL), (1.6, signal.SIGINT)):
+        for more, number in ((3, signal.SIGINT), (20, signal.SIGKILL), (40, signal.SIGINT)):
             process = me.start("backup", str(source))
-            await pause(moment)
+            await self.in_the_middle(process, more)
             process.send_signal(number)
             _, said = process.communicate(timeout=60)
             self.assertNotIn("Traceback", said)
+            self.assertEqual(process.returncode, 130 if number == signal.SIGINT else -number)
         process = me.start("--json", "backup", str(source))
-        await pause(0.5)
+        await self.in_the_middle(process, 10)
         self.nodes[3].kill9()
         out, said = process.communicate(timeout=100)
         self.assertEqual(process.returncode, 0, said)
-        self.assertIn('"problems": []', out)
-        self.assertIn("fifo: a named pipe; not kept", out)
+        done = json.loads(out)
+        self.assertEqual(done["problems"], [])
+        self.assertIn("fifo: a named pipe; not kept", done["notes"])
+        # What earlier runs made certain is not sent again.
+        self.assertGreater(done["sent"], 0)
+        self.assertLess(done["sent"], LARGE)
         again = me.asks("backup", str(source))
         self.assertEqual((again["changed"], again["removed"], again["sent"]), (0, 0, 0))
 
         back = self.folder / "back"
         process = me.start("restore", "source", "--to", str(back))
-        await pause(0.5)
+        await until("a restore at work", lambda: process.poll() is not None or any(back.rglob("*.bin")), 60.0, 0.005)
+        self.assertIs(process.poll(), None, "the restore was over before a node could be lost")
         self.nodes[2].kill9()
         _, said = process.communicate(timeout=100)
         self.assertEqual(process.returncode, 0, said)

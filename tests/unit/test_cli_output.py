@@ -130,7 +130,9 @@ class RememberTests(SynchronousTestCase):
 
     def test_a_home_that_cannot_be_written(self) -> None:
         """No reason to fail at the end of a command that did its work."""
-        Options(self.home / "no", None, False, False, lambda work: 0).remember(["host:9"], [])
+        nowhere = self.home / "no"
+        self.assertIsNone(Options(nowhere, None, False, False, lambda work: 0).remember(["host:9"], []))
+        self.assertFalse(nowhere.exists())
 
 
 class InputTests(SynchronousTestCase):
