@@ -17,11 +17,11 @@ from peerstore.gateway.lanes import Lanes
 from peerstore.gateway.locate import Locator, Route
 from peerstore.gateway.patience import Patience
 from peerstore.gateway.settings import RingSettings
-from peerstore.gateway.together import all_of
 from peerstore.interfaces import IBlockingRunner, IPeerPool
 from peerstore.items import Item
 from peerstore.ring.member import Member
 from peerstore.ring.placement import needed, replica_hosts
+from peerstore.util.together import all_of
 from peerstore.wire.bodies import GetChunks, Had, HaveChunks, Items
 
 __all__ = ["ChunkReader"]

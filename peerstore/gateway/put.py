@@ -17,9 +17,9 @@ from peerstore.gateway.lanes import Lanes
 from peerstore.gateway.locate import Locator, Route
 from peerstore.gateway.patience import Patience
 from peerstore.gateway.results import UNSENT, Outcome
-from peerstore.gateway.together import all_of
 from peerstore.interfaces import IPeerPool
 from peerstore.items import Item
+from peerstore.util.together import all_of
 from peerstore.wire.bodies import ItemOutcome, Posted
 from peerstore.wire.messages import Status
 

@@ -16,12 +16,12 @@ from peerstore.gateway.ask import ask
 from peerstore.gateway.lanes import Lanes
 from peerstore.gateway.patience import Patience
 from peerstore.gateway.put import Batch, batches
-from peerstore.gateway.together import all_of
 from peerstore.interfaces import IPeerPool
 from peerstore.items import Item, Kind
 from peerstore.node.keeper import Keeper
 from peerstore.node.ranges import OwnRange, Ranges
 from peerstore.ring.member import Member
+from peerstore.util.together import all_of
 from peerstore.wire.bodies import ItemOutcome, Push, Pushed
 from peerstore.wire.messages import Status
 

@@ -18,13 +18,13 @@ from twisted.logger import Logger
 from peerstore import ids
 from peerstore.errors import PeerStoreError, StorageError
 from peerstore.gateway.locate import ILookup
-from peerstore.gateway.together import all_of
 from peerstore.interfaces import INodeStore
 from peerstore.items import ALL_KINDS, Kind
 from peerstore.node.exchange import Exchange, Task
 from peerstore.node.ranges import OwnRange, Progress, Ranges, span
 from peerstore.ring.member import Member
 from peerstore.util.periodic import Periodic
+from peerstore.util.together import all_of
 
 __all__ = ["Replicator"]
 

@@ -97,7 +97,7 @@ class RingAnswers:
             raise BadMessage("a notification speaks for another host.")
         candidate = self._host.hosts.member(body.candidate)
         if candidate is not None:
-            self._host.note_alive(candidate.fp)
+            self._host.liveness.alive(candidate.fp)
             self._host.contacted(candidate.address)
             if not body.list_changed:
                 place.notified(candidate)
@@ -111,7 +111,7 @@ class RingAnswers:
         """A host goes: drop its positions now rather than after timeouts."""
         record = self._host.hosts.record(caller.fp)
         if record is not None and caller.fp != self._host.fp and body.incarnation >= record.incarnation:
-            self._host.drop(caller.fp, "is leaving")
+            self._host.liveness.drop(caller.fp, "is leaving")
             if body.retired:
                 self._host.retire(caller.fp)
         return bodies.Done()

@@ -104,6 +104,9 @@ class Gossip:
             # met; of others we know better ourselves.
             if mark.state == ALIVE and (everything or mark.fp in lacking):
                 hosts.alive(mark.fp)
+        if hosts.version != before:
+            # Perhaps one of them belongs between us and a neighbour.
+            self._host.wake()
         return hosts.version != before
 
     def answer(self, caller: Any, body: bodies.CompareHosts) -> bodies.HostMarks:

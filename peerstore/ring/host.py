@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from peerstore import ids
-from peerstore.errors import HostRetired, LookupFailed, PeerError, PeerMismatch, PeerStoreError, RemoteError
+from peerstore.errors import HostRetired, PeerStoreError, RemoteError
 from peerstore.interfaces import IPeerPool
 from peerstore.ring import position as steps
 from peerstore.ring.answers import RingAnswers
@@ -26,7 +26,10 @@ from peerstore.ring.gossip import Gossip
 from peerstore.ring.hosts import HostTable
 from peerstore.ring.identity import Identity, Keep
 from peerstore.ring.joining import Joiner
+from peerstore.ring.liveness import Liveness
 from peerstore.ring.lookup import Located, LookupClient, Search
+from peerstore.ring.member import Member
+from peerstore.ring.seeking import Seeker
 from peerstore.ring.upkeep import PositionUpkeep
 from peerstore.util.periodic import Periodic
 from peerstore.wire import bodies
@@ -104,14 +107,14 @@ class RingHost:
         self._longest = longest_period
         self._period = FIRST_PERIOD
         self._watchers: list[Callable[[], None]] = []
-        self._suspects: dict[bytes, _Suspicion] = {}
         self._upkeep = Periodic(clock, self._round, self._next_gap, "ring upkeep")
         self._last_round = -SHORTEST_GAP
         self._eager = float(EAGER_ROUNDS)
         self._gave_up = gave_up
         self._joiner = Joiner(self)
+        self._seeker = Seeker(self, self._joiner, longest_period)
         self._answers = RingAnswers(self)
-        self._fingers_turn = 0
+        self.liveness = Liveness(self)
         self.gossip = Gossip(self)
         self.identity = Identity(self, keep_incarnation)
         self._client = LookupClient(
@@ -132,7 +135,7 @@ class RingHost:
     def stop(self) -> Deferred[None]:
         """End upkeep at once; what was in flight is waited for."""
         self.status = STOPPED
-        ending = DeferredList([self._upkeep.stop(), self.gossip.stop()], consumeErrors=True)
+        ending = DeferredList([part.stop() for part in (self._upkeep, self._seeker, self.gossip)], consumeErrors=True)
         return ending.addCallback(lambda _: None)
 
     def leave(self, retired: bool = False) -> Deferred[None]:
@@ -160,7 +163,7 @@ class RingHost:
                 self._be_retired()
         elif self.hosts.retire(fp):
             self._log.info("{fp} is retired from the ring", fp=ids.short(fp))
-            self.drop(fp)
+            self.liveness.drop(fp)
             self.gossip.news()
 
     def give_up(self, error: PeerStoreError) -> None:
@@ -207,6 +210,7 @@ class RingHost:
             how="starts alone, as a ring of its own," if alone else "has joined the ring",
             v=len(self.positions),
         )
+        self._seeker.start()
         if self.knows_all:
             self.gossip.start()
         self.changed()
@@ -230,6 +234,10 @@ class RingHost:
         """A single lookup of *key*, our own positions included."""
         return Search(self.pool, self.hosts, key, here=self._answers.find_successor_here)
 
+    def nearest(self, place: PositionUpkeep, key: int) -> list[Member]:
+        """Members nearest before *key*, of all that we know, nearest first."""
+        return self._answers.nearest(place, key)
+
     def own_position(self, key: int) -> PositionUpkeep | None:
         """Our position that owns *key*, if one does."""
         for place in self.positions:
@@ -245,8 +253,7 @@ class RingHost:
 
     def changed(self) -> None:
         """Something moved: look again soon, and tell who watches."""
-        self._period = FIRST_PERIOD
-        self.hurry()
+        self.wake()
         self._tell_watchers()
 
     def _tell_watchers(self) -> None:
@@ -265,51 +272,20 @@ class RingHost:
 
     def contacted(self, address: str) -> None:
         """A host that may not know where it belongs spoke to us."""
-        self._joiner.contacted(address)
+        if self.alone:
+            self._joiner.contacted(address)
+            self._seeker.hurry()
+
+    def wake(self) -> None:
+        """Something may have changed: look soon, and more often for a while."""
+        self._period = FIRST_PERIOD
+        self._seeker.changed()
+        self.hurry()
 
     def note_lost(self, fp: bytes) -> None:
         """A connection ended; to a neighbour's host, that counts as change."""
         if self.status == MEMBER and any(member.fp == fp for place in self.positions for member in place.neighbours()):
-            self._period = FIRST_PERIOD
-            self.hurry()
-
-    def note_alive(self, fp: bytes) -> None:
-        """A host answered, or greeted us: nobody has to wait until it may be
-        dialled again."""
-        self._suspects.pop(fp, None)
-        if not self.hosts.is_alive(fp) and fp in self.hosts:
-            self.pool.forget_backoff(self.hosts.position(fp, 0).address)
-        self.hosts.alive(fp)
-
-    def note_silent(self, fp: bytes, error: PeerError, since: float) -> bool:
-        """A host did not answer; true once it is taken for dead.
-
-        One lost connection or one timeout is an accident; a second in a row,
-        or nobody listening, is a death.  A false one mends itself: the host's
-        own upkeep brings it back.
-
-        :param since: when it was asked.  What was asked before an accident
-            was known belongs to that accident.
-        """
-        if fp == self.fp:
-            return False
-        before = self._suspects.get(fp)
-        certain = isinstance(error, PeerMismatch) or _refused(error)
-        if not certain and (before is None or since < before.noted):
-            self._suspects[fp] = before or _Suspicion(self.clock.seconds())
-            return False
-        self.drop(fp)
-        return True
-
-    def drop(self, fp: bytes, why: str = "does not answer") -> None:
-        """Keep no position of this host; it is looked for again later."""
-        self._suspects.pop(fp, None)
-        if self.hosts.is_alive(fp):
-            self._log.info("{fp} {why} and is left out of the ring", fp=ids.short(fp), why=why)
-        self.hosts.dead(fp)
-        for place in self.positions:
-            place.update(steps.drop_host(place.state, fp))
-            place.fingers.drop_host(fp)
+            self.wake()
 
     # -- rounds ------------------------------------------------------------------
 
@@ -318,8 +294,7 @@ class RingHost:
             return self.rng.uniform(0.15, 0.3)
         period = self._period
         self._period = min(self._longest, period * SLOWER)
-        # Somebody to be looked for is not waited for by everything else.
-        return max(SHORTEST_GAP, min(period * self.rng.uniform(0.75, 1.25), self._joiner.next_search()))
+        return period * self.rng.uniform(0.75, 1.25)
 
     def _round(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._one_round())
@@ -330,34 +305,13 @@ class RingHost:
         self._last_round = now
         if self.status == JOINING:
             await self._joiner.join()
-        await self.identity.check()
         if self.status != MEMBER:
             return
-        await self._joiner.find_others()
-        for place in self.positions:
-            if not place.is_member and self.status == MEMBER:
-                await self._joiner.join_position(place)
+        await self.liveness.look_round()
         standing = [place.round() for place in self.positions if place.is_member]
         for fine, result in await DeferredList(standing, consumeErrors=True):
             if not fine:
                 self._log.failure("a position's upkeep failed", failure=_failure(result))
-        await self._joiner.probe()
-        await self._refresh_finger()
-
-    async def _refresh_finger(self) -> None:
-        """One finger of one position.  A list that is not full holds the whole
-        ring, and needs none."""
-        self._fingers_turn = (self._fingers_turn + 1) % len(self.positions)
-        place = self.positions[self._fingers_turn]
-        first = place.state.first
-        if first is None or len(place.successors) < place.state.size or self.status != MEMBER:
-            return
-        number, key = place.fingers.pick(self.rng, first.id)
-        try:
-            found = await self.search(key).owner(self._answers.nearest(place, key))
-        except (LookupFailed, PeerError, RemoteError):
-            return
-        place.fingers.put(number, found.owner)
 
     def _tell(self, fp: bytes, message: bodies.Leaving) -> Deferred[Any]:
         member = self.hosts.position(fp, 0)
@@ -366,16 +320,6 @@ class RingHost:
     def _own_incarnation(self) -> int:
         record = self.hosts.record(self.fp)
         return record.incarnation if record else 0
-
-
-def _refused(error: PeerStoreError) -> bool:
-    return isinstance(error, PeerError) and "refused" in str(error).lower()
-
-
-class _Suspicion(NamedTuple):
-    """A host did not answer once, and when that was noted."""
-
-    noted: float
 
 
 def _failure(result: Any) -> Failure:

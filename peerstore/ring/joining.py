@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from peerstore import ids
@@ -14,6 +14,7 @@ from peerstore.errors import LookupFailed, PeerError, RemoteError, RingMismatch
 from peerstore.interfaces import IPeerPool
 from peerstore.ring import position as steps
 from peerstore.ring.lookup import Search, Step, fetch_records
+from peerstore.util.together import all_of
 from peerstore.wire import bodies
 from peerstore.wire.session import Greeting
 
@@ -34,7 +35,7 @@ PATIENCE = 15.0
 LONG_PATIENCE = 60.0
 PROBE_CHANCE = 0.05
 #: Dialled at the same time, and in one round.
-PARALLEL = 8
+PARALLEL = 16
 DIALS = 32
 #: Seconds between looks for a bootstrap peer that was never met: it may come
 #: up at any moment at first, and gets less likely.
@@ -149,9 +150,8 @@ class Joiner:
 
     def contacted(self, address: str) -> None:
         """While we are alone, somebody spoke to us: look there at once."""
-        if self._host.alone:
-            self._contact = address
-            self._next_search = 0.0
+        self._contact = address
+        self._next_search = 0.0
 
     async def probe(self) -> None:
         """Look for rings that we do not know to be ours.
@@ -220,7 +220,7 @@ class Joiner:
         wanted = list(dict.fromkeys(addresses))
         for start in range(0, len(wanted), PARALLEL):
             batch = wanted[start : start + PARALLEL]
-            await gatherResults([Deferred.fromCoroutine(meet(address)) for address in batch])
+            await all_of([Deferred.fromCoroutine(meet(address)) for address in batch])
         return {address: answers[address] for address in wanted if address in answers}
 
     async def _meet(self, address: str) -> bool | None:
@@ -252,7 +252,7 @@ class Joiner:
             greeting.virtual_nodes,
         )
         host.hosts.learn(record)
-        host.note_alive(greeting.fp)
+        host.liveness.alive(greeting.fp)
         if pong.status == "MEMBER":
             self._unmet.discard(address)
         return pong.status == "MEMBER"
@@ -289,27 +289,34 @@ class Joiner:
         return True
 
     async def _merge(self, address: str) -> None:
-        """Ask the other side for our place; adopt whom we did not know there.
-
-        A host that is alone comes to us itself, once it hears of us: it has
-        no list that we could take over.
-        """
+        """Ask the other side for our places, until it turns out to know us."""
         host = self._host
-        for place in host.positions:
+        places = [place for place in host.positions if place.is_member]
+        for place in host.rng.sample(places, len(places)):
             search = Search(host.pool, host.hosts, place.state.me, (host.fp,))
             try:
                 step = await search.predecessor([address])
             except (LookupFailed, PeerError, RemoteError):
                 continue
-            for candidate in [*step.successors, step.position]:
-                if candidate.fp == host.fp:
-                    continue
-                first = place.state.first
-                if _knows_others(step) and (first is None or ids.between(place.state.me, candidate.id, first.id)):
-                    await place.adopt(candidate)
-                await place.notify(candidate)
-                break
-            await place.notify(step.position, list_changed=True)
+            if step.successors and step.successors[0].id == place.id:
+                # Where we are for us, we are for them: it is one ring.
+                return
+            await self._merge_at(place, step)
+
+    async def _merge_at(self, place: PositionUpkeep, step: Step) -> None:
+        """Adopt whom we did not know there, and tell both sides of us.
+
+        A host that is alone comes to us itself, once it hears of us: it has
+        no list that we could take over.
+        """
+        first = place.state.first
+        candidate = next((at for at in (*step.successors, step.position) if at.fp != self._host.fp), None)
+        if candidate is not None:
+            nearer = first is None or ids.between(place.state.me, candidate.id, first.id)
+            if nearer and _knows_others(step):
+                await place.adopt(candidate)
+            await place.notify(candidate)
+        await place.notify(step.position, list_changed=True)
 
     def _stand_alone(self) -> None:
         """A ring of our own positions."""

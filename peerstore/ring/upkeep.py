@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 
 from peerstore import ids
 from peerstore.errors import NotReady, PeerError, RemoteError
@@ -69,6 +69,7 @@ class PositionUpkeep:
         self.state = PositionState(self.member.id, size)
         self.fingers = FingerTable(self.state.me)
         self.is_member = False
+        self._turn = DeferredLock()
         self._notifier: Member | None = None
         self._told_epoch = -1
 
@@ -118,13 +119,14 @@ class PositionUpkeep:
 
     def round(self) -> Deferred[None]:
         """One round of upkeep; fires when it is over."""
-        return Deferred.fromCoroutine(self._round())
+        return self._turn.run(lambda: Deferred.fromCoroutine(self._round()))
 
     async def _round(self) -> None:
-        await self._rectify()
+        asked_predecessor = await self._rectify()
         await self._consult_table()
         await self._stabilize()
-        await self._check_predecessor()
+        if not asked_predecessor:
+            await self._check_predecessor()
         await self._tell_predecessor()
 
     async def _stabilize(self) -> None:
@@ -139,6 +141,7 @@ class PositionUpkeep:
                 break
             if told.verdict is not Verdict.GONE:
                 return
+            await self.host.liveness.look_round()
         if self.state.first is not None:
             await self.notify(self.state.first)
 
@@ -150,10 +153,15 @@ class PositionUpkeep:
         if near is not None and (first is None or ids.between(self.state.me, near.id, first.id)):
             await self._adopt(near)
 
-    async def adopt(self, candidate: Member) -> None:
-        """Somebody between us and our successor was heard of: ask, adopt."""
-        if await self._adopt(candidate):
-            await self.notify(candidate)
+    def adopt(self, candidate: Member) -> Deferred[None]:
+        """Somebody between us and our successor was heard of: ask, adopt, in
+        our turn."""
+
+        async def ask() -> None:
+            if await self._adopt(candidate):
+                await self.notify(candidate)
+
+        return self._turn.run(lambda: Deferred.fromCoroutine(ask()))
 
     async def _adopt(self, candidate: Member) -> bool:
         told = await self._ask(candidate)
@@ -176,21 +184,20 @@ class PositionUpkeep:
             # The next question to it will tell.
             return
 
-    async def _rectify(self) -> None:
+    async def _rectify(self) -> bool:
         """Look at who notified us.  Only one whom we reach ourselves may be
         our predecessor; one that is farther away, only if the present one
-        does not answer."""
+        does not answer.  True when the present one was asked."""
         candidate, self._notifier = self._notifier, None
-        if candidate is None:
-            return
         present = self.state.told_predecessor
-        if present is not None and present.id == candidate.id:
-            return
+        if candidate is None or (present is not None and present.id == candidate.id):
+            return False
         worse = present is not None and not steps.is_better(self.state, candidate)
         if present is not None and worse and (await self._ask(present)).verdict is not Verdict.GONE:
-            return
+            return True
         if (await self._ask(candidate)).serves:
             self.update(steps.rectified(self.state, candidate, not self.state.suspected))
+        return worse
 
     async def _check_predecessor(self) -> None:
         """One that is dead is suspected from then on: asking drops it."""
@@ -222,8 +229,8 @@ class PositionUpkeep:
         except RemoteError:
             return Told(Verdict.BUSY)
         except PeerError as error:
-            return Told(Verdict.GONE if self.host.note_silent(member.fp, error, since) else Verdict.SILENT)
-        self.host.note_alive(member.fp)
+            return Told(Verdict.GONE if self.host.liveness.silent(member.fp, error, since) else Verdict.SILENT)
+        self.host.liveness.alive(member.fp)
         if (answer.position.fp, answer.position.index) != (member.fp, member.index):
             self.update(steps.drop_member(self.state, member.id))
             return Told(Verdict.GONE)

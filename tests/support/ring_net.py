@@ -190,13 +190,13 @@ class RingNet:
         assert self.until(lambda: self.is_ideal(names), 120), f"no ring: {self.missing(names)}"
         return names
 
-    def frozen(self, count: int, fingers: bool = True, table: bool = False) -> list[str]:
+    def frozen(self, count: int, fingers: bool = True, table: bool = False, prefix: str = "m") -> list[str]:
         """An ideal ring of *count* machines whose hosts do nothing but answer.
 
         :param fingers: whether each has a full set of them.
         :param table: whether each knows all.
         """
-        names = [f"m{number}" for number in range(count)]
+        names = [f"{prefix}{number}" for number in range(count)]
         for name in names:
             self.machine(name).build()
         places = sorted(
@@ -225,6 +225,17 @@ class RingNet:
             place.state = place.state._replace(predecessor=members[at - 1] if length else None, successors=behind)
             place.host.status = "MEMBER"
         return names
+
+    def thaw(self, names: Iterable[str]) -> None:
+        """Hosts made by :meth:`frozen` begin to keep their ring."""
+        for name in names:
+            host = self.machines[name].ring
+            for fp in host.hosts.fps():
+                host.hosts.alive(fp)
+            host._upkeep.start()
+            host._seeker.start()
+            if host.knows_all:
+                host.gossip.start()
 
     def owner_of(self, key: int) -> str:
         """Which of the machines that run should own a key."""
@@ -334,6 +345,8 @@ class MachinePool:
         self._watchers: list[Callable[[bytes], None]] = []
         self._spoke: dict[bytes, None] = {}
         self._in_flight: list[tuple[Machine, Deferred[Any]]] = []
+        self._failures: dict[str, int] = {}
+        self._not_before: dict[str, float] = {}
         net.pools.append(self)
 
     def call(
@@ -348,7 +361,10 @@ class MachinePool:
         if target is None:
             return self._later(LATENCY, PeerUnreachable(f"Nobody answers at {address} (Connection was refused)."))
         if (self.name, target.name) in self.net.blocked:
-            return self._later(DIAL_TIMEOUT, PeerUnreachable(f"Nobody answers at {address} (timed out)."))
+            if self.net.clock.seconds() < self._not_before.get(address, 0.0):
+                return fail(PeerUnreachable(f"Nobody answers at {address} (timed out)."))
+            return self._timed_out(address)
+        self._failures.pop(address, None)
         if fp is not None and fp != target.fp:
             return self._later(LATENCY, PeerMismatch(f"{address} is another."))
         return self._later(LATENCY, _Peer(self, target, address))
@@ -357,7 +373,8 @@ class MachinePool:
         """Nothing is kept here."""
 
     def forget_backoff(self, address: str) -> None:
-        """There is no back-off here."""
+        """Dial it at once the next time."""
+        self._not_before.pop(address, None)
 
     def watch_losses(self, callback: Callable[[bytes], None]) -> None:
         """Told by :meth:`lost`."""
@@ -381,6 +398,13 @@ class MachinePool:
                 watcher(machine.fp)
 
     # -- inside ----------------------------------------------------------------
+
+    def _timed_out(self, address: str) -> Deferred[Any]:
+        """Dialling takes long to fail, and for a while after that fails at once."""
+        self._failures[address] = failures = self._failures.get(address, 0) + 1
+        pause = DIAL_TIMEOUT + min(30.0, 0.25 * 2**failures)
+        self._not_before[address] = self.net.clock.seconds() + pause
+        return self._later(DIAL_TIMEOUT, PeerUnreachable(f"Nobody answers at {address} (timed out)."))
 
     def _later(self, seconds: float, result: Any) -> Deferred[Any]:
         waiting: Deferred[Any] = Deferred(lambda _: None)

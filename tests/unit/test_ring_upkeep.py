@@ -192,7 +192,7 @@ class SuspicionTests(UpkeepTestCase):
 
     def silent(self, error: Any, since: float | None = None) -> bool:
         """One hears nothing of the other."""
-        return self.one.note_silent(self.other.fp, error, self.net.clock.seconds() if since is None else since)
+        return self.one.liveness.silent(self.other.fp, error, self.net.clock.seconds() if since is None else since)
 
     def test_one_timeout_is_an_accident(self) -> None:
         """The second, of a later question, is a death."""
@@ -210,7 +210,7 @@ class SuspicionTests(UpkeepTestCase):
     def test_an_answer_clears_it(self) -> None:
         """After that, one timeout is an accident again."""
         self.silent(PeerTimeout("slow"))
-        self.one.note_alive(self.other.fp)
+        self.one.liveness.alive(self.other.fp)
         self.net.clock.advance(0.01)
         self.assertFalse(self.silent(PeerTimeout("slow")))
 
@@ -221,7 +221,7 @@ class SuspicionTests(UpkeepTestCase):
 
     def test_we_never_die(self) -> None:
         """Not even of our own silence."""
-        self.assertFalse(self.one.note_silent(self.one.fp, PeerMismatch("?"), 0.0))
+        self.assertFalse(self.one.liveness.silent(self.one.fp, PeerMismatch("?"), 0.0))
 
     def test_a_slow_host_comes_back_by_itself(self) -> None:
         """It was silent for ten seconds, and left out; nobody restarts it."""
