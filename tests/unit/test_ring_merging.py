@@ -1,0 +1,299 @@
+"""Rings that were cut, rings that never met, links that work one way only."""
+
+from __future__ import annotations
+
+import random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from peerstore import ids
+from peerstore.errors import LookupFailed
+from peerstore.ring.lookup import Located
+from tests.support.ring_net import RingNet
+
+
+class MergeTestCase(SynchronousTestCase):
+    """Rings that keep themselves; with or without the table of all hosts."""
+
+    knows_all = True
+
+    def net_of(self, count: int, virtual_nodes: int = 1, list_size: int | None = 4, prefix: str = "m") -> list[str]:
+        """A ring of so many machines, which has come to rest."""
+        self.net = RingNet(virtual_nodes=virtual_nodes, list_size=list_size, knows_all=self.knows_all)
+        return self.another(count, prefix)
+
+    def another(self, count: int, prefix: str) -> list[str]:
+        """One more ring on the same network."""
+        names = self.net.frozen(count, prefix=prefix)
+        self.net.thaw(names)
+        self.net.run(90)
+        self.assertTrue(self.net.is_ideal(names))
+        return names
+
+    def ideal(self, seconds: float, names: list[str] | None = None) -> None:
+        """All that run (or these) become one ideal ring in time."""
+        self.assertTrue(self.net.until(lambda: self.net.is_ideal(names or ()), seconds), self.net.missing(names or ()))
+
+
+class PartitionTests(MergeTestCase):
+    """A network that is cut, and mended."""
+
+    def check_cut(self, parts: list[list[str]], lasting: float = 120.0) -> None:
+        """Each part is a ring of its own while it lasts, and one ring after."""
+        for number, part in enumerate(parts):
+            for other in parts[:number]:
+                self.net.cut(part, other)
+        for part in parts:
+            self.ideal(180, part)
+        self.net.run(lasting)
+        self.net.heal()
+        self.ideal(60)
+
+    def test_two_halves(self) -> None:
+        """Six and six."""
+        names = self.net_of(12)
+        self.check_cut([names[:6], names[6:]])
+
+    def test_one_against_all(self) -> None:
+        """A host that is cut off for an hour owns everything it sees, and
+        comes back."""
+        names = self.net_of(8)
+        self.check_cut([names[:1], names[1:]], 3600)
+
+    def test_three_islands(self) -> None:
+        """Each thinks the others dead."""
+        names = self.net_of(15)
+        self.check_cut([names[:5], names[5:10], names[10:]])
+
+    def test_islands_that_heal_one_after_the_other(self) -> None:
+        """First two of them, then the third."""
+        names = self.net_of(12)
+        parts = [names[:4], names[4:8], names[8:]]
+        for number, part in enumerate(parts):
+            for other in parts[:number]:
+                self.net.cut(part, other)
+        for part in parts:
+            self.ideal(180, part)
+        self.net.heal()
+        self.net.cut(parts[0] + parts[1], parts[2])
+        self.ideal(120, parts[0] + parts[1])
+        self.net.heal()
+        self.ideal(120)
+
+    def test_many_positions(self) -> None:
+        """Six hosts of eight."""
+        names = self.net_of(6, 8, None)
+        self.check_cut([names[:3], names[3:]])
+
+    def test_flapping(self) -> None:
+        """Cut and mended every few seconds; quiet in the end."""
+        names = self.net_of(10)
+        for seconds in (1, 3, 8, 2, 5, 13, 1, 20):
+            self.net.cut(names[:5], names[5:])
+            self.net.run(seconds)
+            self.net.heal()
+            self.net.run(seconds)
+        self.ideal(90)
+
+    def test_links_that_go_and_come_in_another_order(self) -> None:
+        """Some machines lose all their links one by one, and get them back."""
+        for seed in range(3):
+            names = self.net_of(10)
+            rng = random.Random(seed)
+            chosen = rng.sample(names, 4)
+            for name in chosen:
+                self.net.cut([name], names)
+                self.net.run(rng.uniform(1, 20))
+            for name in rng.sample(chosen, 4):
+                self.net.blocked = {pair for pair in self.net.blocked if name not in pair}
+                self.net.run(rng.uniform(1, 20))
+            self.net.heal()
+            self.ideal(120)
+
+    def test_what_happens_meanwhile(self) -> None:
+        """Both sides go on: some die, some join, and it is one ring after."""
+        names = self.net_of(12)
+        near, far = names[:6], names[6:]
+        self.net.cut([*near, "new0"], [*far, "new1"])
+        self.net.run(60)
+        self.net.machines[near[1]].crash()
+        self.net.machines[far[2]].crash()
+        self.net.start("new0", near[0])
+        self.net.start("new1", far[0])
+        self.net.run(120)
+        self.net.heal()
+        self.ideal(90)
+        self.assertEqual(len(self.net.running()), 12)
+
+
+class WithoutTableTests(PartitionTests):
+    """The same by Zave's steps, the passive list and probes alone."""
+
+    knows_all = False
+
+
+class StrangersTests(MergeTestCase):
+    """Rings that never heard of each other."""
+
+    def test_one_node_told_of_the_other_ring_is_enough(self) -> None:
+        """Two rings of thirty."""
+        self.net_of(30, list_size=8, prefix="a")
+        self.another(30, "b")
+        self.net.machines["a3"].crash()
+        self.net.start("a3", "b0")
+        self.ideal(60)
+
+    def test_one_that_joins_both(self) -> None:
+        """A newcomer that is told of a node of each."""
+        self.net_of(8, prefix="a")
+        self.another(8, "b")
+        self.net.start("new", "a0", "b0")
+        self.ideal(60)
+
+    def test_everybody_knows_everybody_afterwards(self) -> None:
+        """Also those who have nothing to do with each other on the ring."""
+        self.net_of(20, prefix="a")
+        self.another(20, "b")
+        self.net.start("new", "a0", "b0")
+        self.ideal(60)
+        self.assertTrue(self.net.until(lambda: {len(m.ring.hosts) for m in self.net.running()} == {41}, 180))
+
+
+class LinkTests(MergeTestCase):
+    """Links that fail between two machines, while a third reaches both."""
+
+    def setUp(self) -> None:
+        self.names = self.net_of(8)
+        self.order = sorted(self.names, key=lambda name: self.net.machines[name].ring.positions[0].id)
+        self.one, self.two = self.order[3], self.order[4]
+
+    def found(self, name: str, key: int) -> str:
+        """Who owns a key, as that machine finds out."""
+        located: Located = self.net.result(self.net.machines[name].ring.lookup(key))
+        return next(machine.name for machine in self.net.running() if machine.fp == located.owner.fp)
+
+    def check_keys(self, asking: list[str]) -> None:
+        """Each of these machines finds everybody's keys."""
+        for name in asking:
+            for owner in self.order:
+                key = self.net.machines[owner].ring.positions[0].id
+                if (name, owner) not in self.net.blocked:
+                    self.assertEqual(self.found(name, key), owner, name)
+
+    def test_neighbours_that_do_not_reach_each_other(self) -> None:
+        """A does not reach B, C reaches both: B goes on owning what it owned,
+        and everybody who reaches B finds it."""
+        self.net.cut([self.one], [self.two])
+        self.net.run(120)
+        key = self.net.machines[self.two].ring.positions[0].id
+        for _ in range(60):
+            self.net.run(1)
+            self.assertEqual(self.net.owners(key), [self.two])
+        self.check_keys(self.order)
+
+    def test_it_is_mended_when_the_link_is(self) -> None:
+        """And it had come to rest in between."""
+        self.net.cut([self.one], [self.two])
+        self.net.run(300)
+        epochs = [self.net.machines[name].ring.positions[0].state.epoch for name in self.order]
+        self.net.run(60)
+        self.assertEqual(
+            [self.net.machines[name].ring.positions[0].state.epoch for name in self.order], epochs, "not at rest"
+        )
+        self.net.heal()
+        self.ideal(90)
+
+    def test_one_way(self) -> None:
+        """B cannot dial A, A can dial B: then the other way round."""
+        for low, high in ((self.one, self.two), (self.two, self.one)):
+            self.net.cut([low], [high], one_way=True)
+            self.net.run(120)
+            self.check_keys(self.order)
+            self.net.heal()
+            self.ideal(90)
+
+    def test_a_triple(self) -> None:
+        """Three in a row of which no two reach each other."""
+        three = self.order[2:5]
+        self.net.cut(three, three)
+        self.net.run(120)
+        self.check_keys([name for name in self.order if name not in three])
+        self.net.heal()
+        self.ideal(90)
+
+    def test_many_links_at_random(self) -> None:
+        """A tenth of all pairs: no key gets two owners, and it mends."""
+        rng = random.Random(4)
+        pairs = [(a, b) for a in self.order for b in self.order if a < b]
+        for a, b in rng.sample(pairs, 3):
+            self.net.cut([a], [b])
+        self.net.run(120)
+        for number in range(32):
+            self.assertLessEqual(len(self.net.owners(number * ids.RING_SIZE // 32)), 1)
+        self.net.heal()
+        self.ideal(90)
+
+
+class SuspicionTests(MergeTestCase):
+    """Hosts taken for dead that are not."""
+
+    def test_a_pause(self) -> None:
+        """A machine stands still for so long: it is left out and taken back."""
+        for seconds in (1.0, 3.0, 10.0, 100.0):
+            names = self.net_of(8)
+            self.net.mute.add(names[3])
+            self.net.run(seconds)
+            self.net.mute.clear()
+            self.ideal(60)
+
+    def test_half_of_them_pause(self) -> None:
+        """Everybody thinks everybody else dead."""
+        names = self.net_of(8)
+        self.net.mute.update(names[::2])
+        self.net.run(30)
+        self.net.mute.clear()
+        self.ideal(60)
+
+    def test_all_of_them_pause(self) -> None:
+        """A minute of nothing."""
+        names = self.net_of(6)
+        self.net.mute.update(names)
+        self.net.run(60)
+        self.net.mute.clear()
+        self.ideal(90)
+
+    def test_an_orphan_serves_what_it_has(self) -> None:
+        """Cut off from all, it is still a member, and owns what it sees."""
+        names = self.net_of(6)
+        self.net.cut(names[:1], names[1:])
+        host = self.net.machines[names[0]].ring
+        self.assertTrue(self.net.until(lambda: host.alone, 120))
+        self.assertEqual(host.status, "MEMBER")
+        self.assertIsNotNone(host.own_position(12345))
+        self.assertRaises(LookupFailed, self.net.result, self.net.client().lookup(5))
+
+
+class QuietTests(MergeTestCase):
+    """Looking for other rings costs little where there is one."""
+
+    def test_probes_among_strangers_do_not_set_each_other_off(self) -> None:
+        """Eighty that have met only their neighbours, and hear of all others
+        from them: each probe that finds one ring says nothing."""
+        self.net = RingNet(list_size=8, knows_all=False)
+        names = self.net.frozen(80)
+        self.net.thaw(names)
+        self.net.run(60)
+        before = len(self.net.calls)
+        self.net.run(60)
+        self.assertLess((len(self.net.calls) - before) / 80 / 60, 2.0)
+
+    def test_the_gone_are_looked_for_now_and_then(self) -> None:
+        """Twenty dead hosts, known to five: some calls, and not many."""
+        names = self.net_of(25)
+        for name in names[5:]:
+            self.net.machines[name].crash()
+        self.ideal(120)
+        self.net.run(300)
+        before = len(self.net.calls)
+        self.net.run(300)
+        self.assertLess((len(self.net.calls) - before) / 5 / 300, 1.0)
