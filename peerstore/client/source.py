@@ -15,6 +15,7 @@ from peerstore.files.manifest import NodeKind
 from peerstore.files.safepath import RESERVED, is_safe
 
 __all__ = [
+    "ChangedMeanwhile",
     "Found",
     "HIDDEN",
     "Unread",
@@ -81,6 +82,10 @@ def excluded(path: bytes, patterns: Sequence[bytes]) -> bool:
 class Unread(StorageError):
     """Something is there, and it cannot be judged: no kind that is kept, or
     not to be read.  It is never taken for absent."""
+
+
+class ChangedMeanwhile(StorageError):
+    """Somebody was at a path between our look and our step; nothing was done."""
 
 
 @contextlib.contextmanager

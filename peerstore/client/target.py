@@ -20,7 +20,18 @@ import stat
 import time
 from collections.abc import Iterator
 
-from peerstore.client.source import HIDDEN, Found, Unread, folder_of, found_as, look, look_closely, open_file, show
+from peerstore.client.source import (
+    HIDDEN,
+    ChangedMeanwhile,
+    Found,
+    Unread,
+    folder_of,
+    found_as,
+    look,
+    look_closely,
+    open_file,
+    show,
+)
 from peerstore.errors import ReadOnly, StorageError, UsageError
 from peerstore.files.manifest import NodeKind
 from peerstore.files.safepath import check_path
@@ -257,7 +268,7 @@ class Target:
                 raise StorageError(f"{show(new)} is there already.") from error
             if expected is not None and not _is(last, after, expected):
                 rename_new(last, name, after, before)
-                raise StorageError(f"{show(old)} changed meanwhile; it is looked at again.")
+                raise ChangedMeanwhile(f"{show(old)} changed meanwhile; it is looked at again.")
 
     # -- inside ----------------------------------------------------------------
 
@@ -347,7 +358,7 @@ class Target:
                 try:
                     rename_new(name, last, self._hidden, parent)
                 except FileExistsError as error:
-                    raise StorageError(f"{show(path)} is there by now; it is looked at again.") from error
+                    raise ChangedMeanwhile(f"{show(path)} is there by now; it is looked at again.") from error
             else:
                 self._exchange(name, parent, last, path, there)
         return placed
@@ -362,7 +373,7 @@ class Target:
                 return
             if not _is(aside, self._hidden, expected):
                 exchange(aside, last, self._hidden, parent)
-                raise StorageError(f"{show(path)} changed meanwhile; it is looked at again.")
+                raise ChangedMeanwhile(f"{show(path)} changed meanwhile; it is looked at again.")
         except BaseException:
             # Back to the name under which the caller discards it.
             os.rename(aside, name, src_dir_fd=self._hidden, dst_dir_fd=self._hidden)
@@ -387,7 +398,7 @@ class Target:
         rename_new(last, aside, parent, self._hidden)
         if expected is not None and not _is(aside, self._hidden, expected):
             rename_new(aside, last, self._hidden, parent)
-            raise StorageError(f"{show(path)} has changed meanwhile, and is left alone.")
+            raise ChangedMeanwhile(f"{show(path)} has changed meanwhile, and is left alone.")
         os.unlink(aside, dir_fd=self._hidden)
 
     def _there(self, path: bytes) -> Found | None:

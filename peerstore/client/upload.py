@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from peerstore.client.budget import ByteBudget
 from peerstore.client.crew import Crew, in_thread
-from peerstore.client.source import Found, folder_of, look, open_file, show
+from peerstore.client.source import ChangedMeanwhile, Found, folder_of, look, open_file, show
 from peerstore.client.state import ClientState
 from peerstore.errors import Incomplete, PeerStoreError, StorageError
 from peerstore.files.chunk import SealedChunk, chunk_item, seal_chunk
@@ -37,7 +37,7 @@ GROUPS = 8
 PATIENT = (0.5, 2.0)
 
 
-class ChangedWhileRead(StorageError):
+class ChangedWhileRead(ChangedMeanwhile):
     """A file did not hold still long enough to be read whole."""
 
 

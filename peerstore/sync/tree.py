@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from peerstore.client.source import Found, folder_of, look_closely, open_file, show
+from peerstore.client.source import ChangedMeanwhile, Found, folder_of, look_closely, open_file, show
 from peerstore.client.target import Target
-from peerstore.errors import StorageError, UsageError
+from peerstore.errors import UsageError
 from peerstore.files.manifest import NodeKind
 from peerstore.files.safepath import RESERVED
 from peerstore.sync.mark import RootLost, read_mark, write_mark
@@ -151,10 +151,10 @@ class LocalTree:
     def expect(self, path: bytes, found: Found | None) -> None:
         """Make sure that a path is still what a scan saw.
 
-        :raises peerstore.errors.StorageError: when it is not.
+        :raises ChangedMeanwhile: when it is not.
         """
         if not _alike(self.look(path), found):
-            raise StorageError(f"{show(path)} changed meanwhile; it is looked at again.")
+            raise ChangedMeanwhile(f"{show(path)} changed meanwhile; it is looked at again.")
 
     def digest(self, found: Found) -> bytes:
         """SHA-256 of a file or of a link's text; empty for a folder.
@@ -242,7 +242,7 @@ class LocalTree:
     def remove(self, path: bytes, found: Found) -> None:
         """Take a file, link or empty folder away, if it is what was found.
 
-        :raises peerstore.errors.StorageError: when it is not.
+        :raises ChangedMeanwhile: when it is not.
         """
         self._target.remove(path, found)
 

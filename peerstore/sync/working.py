@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from twisted.logger import Logger
 
 from peerstore.client.client import Client
-from peerstore.client.source import Found
+from peerstore.client.source import ChangedMeanwhile, Found
 from peerstore.client.state import Agreed, Agreement
-from peerstore.client.upload import ChangedWhileRead
 from peerstore.errors import BadMessage, Incomplete, LookupFailed, PeerError, PeerStoreError, RemoteError
 from peerstore.files.manifest import NodeKind
 from peerstore.sync.carry import Carrier, Done
@@ -26,6 +26,8 @@ BATCH = 128
 PARALLEL = 8
 #: So many steps in a row that the ring failed: then it fails all.
 HOPELESS = 3
+#: A file that changed under our hands so many times is worth a word.
+MANY_TIMES = 10
 
 
 def is_ring_trouble(error: BaseException) -> bool:
@@ -60,6 +62,7 @@ class Worker:
         self._turns = DeferredSemaphore(PARALLEL)
         self._failed: dict[bytes, PeerStoreError] = {}
         self._said: dict[bytes, str] = {}
+        self._busy: Counter[bytes] = Counter()
         self._in_a_row = 0
         self._stopped = False
 
@@ -86,6 +89,7 @@ class Worker:
             if not self._stopped:
                 await self._finish()
         self._said = {path: text for path, text in self._said.items() if path in self._failed}
+        self._busy = Counter({path: count for path, count in self._busy.items() if path in self._failed})
         return not self._failed and not self._stopped
 
     # -- inside ----------------------------------------------------------------
@@ -172,15 +176,17 @@ class Worker:
                 self._agreed[path] = now
 
     def _not_now(self, path: bytes, error: PeerStoreError) -> None:
-        """One path has to wait; everything else goes on.  Said once."""
+        """One path has to wait; everything else goes on.  Said once; of what
+        is only being written just now, only when it goes on for long."""
         text = str(error)
-        if self._said.get(path) == text:
+        if isinstance(error, ChangedMeanwhile):
+            self._busy[path] += 1
+            if self._busy[path] % MANY_TIMES:
+                return
+        elif self._said.get(path) == text:
             return
         self._said[path] = text
-        if isinstance(error, ChangedWhileRead):
-            self._log.info("one path has to wait: {why}", why=text)
-        else:
-            self._log.warn("one path has to wait: {why}", why=text)
+        self._log.warn("one path has to wait: {why}", why=text)
 
 
 def _is_quick(action: Action) -> bool:

@@ -88,9 +88,14 @@ class HistoryTests(SynchronousTestCase):
                 device.start_anew(next(more))
             else:
                 self.edit(device, step)
+        self.rest(devices)
+        return devices
+
+    def rest(self, devices: list[ModelDevice]) -> None:
+        """Sync until nobody has anything to do."""
         for _ in range(ROUNDS):
             if not sum(device.sync() for device in devices):
-                return devices
+                return
         self.fail(f"no rest after {ROUNDS} rounds: {devices[0].plan()}")
         return None
 
@@ -111,3 +116,16 @@ class HistoryTests(SynchronousTestCase):
     def test_three_devices(self, steps: list[tuple[int, tuple[Any, ...]]]) -> None:
         """And three."""
         self.check_history(3, steps)
+
+    @check(st.lists(st.tuples(st.integers(0, 2), _edits), max_size=12), examples=200)
+    def test_edits_one_after_the_other(self, steps: list[tuple[int, tuple[Any, ...]]]) -> None:
+        """Whoever edits what all have gets just that everywhere: no copy is
+        made, and nobody's edit is changed."""
+        ring = ModelRing()
+        devices = [ModelDevice(ring, device) for device in DEVICES]
+        for who, edit in steps:
+            self.edit(devices[who], edit)
+            wanted = devices[who].contents()
+            self.rest(devices)
+            for device in devices:
+                self.assertEqual(device.contents(), wanted)
