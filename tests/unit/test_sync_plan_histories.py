@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -12,7 +13,8 @@ from peerstore.files.manifest import NodeKind
 from tests.support.properties import DEVICES, check
 from tests.support.sync_model import ModelDevice, ModelRing
 
-PATHS = [b"a", b"b", b"a/x", b"a/y", b"b/x", b"a/x/deep", b"c.txt"]
+#: Few, so that edits meet.
+PATHS = [b"a", b"a/x", b"a/x/y", b"b.txt"]
 ROUNDS = 30
 
 _edits = st.one_of(
@@ -35,12 +37,36 @@ _steps = st.tuples(
         _edits,
         _edits,
         st.just(("sync",)),
+        st.just(("sync",)),
         st.tuples(st.just("part"), st.integers(0, 3)),
         st.tuples(st.just("late"), _edits),
         st.tuples(st.just("behind"), st.integers(0, 3)),
         st.just(("anew",)),
     ),
 )
+
+
+def random_edit(rng: random.Random) -> tuple[Any, ...]:
+    """One edit; more of those that make conflicts."""
+    kind = rng.choice(["write"] * 3 + ["delete"] * 2 + ["rename"] * 2 + ["link", "same", "folder", "mode", "touch"])
+    more = {"rename": PATHS, "mode": [0o600, 0o755]}.get(kind, [])
+    return (kind, rng.choice(PATHS), *([rng.choice(more)] if more else []))
+
+
+def random_steps(rng: random.Random) -> list[tuple[int, tuple[Any, ...]]]:
+    """A history of up to thirty steps."""
+    steps: list[tuple[int, tuple[Any, ...]]] = []
+    for _ in range(rng.randrange(1, 30)):
+        kind = rng.choices(["edit", "sync", "part", "late", "behind", "anew"], [100, 50, 20, 20, 8, 2])[0]
+        step: tuple[Any, ...] = (kind,)
+        if kind == "edit":
+            step = random_edit(rng)
+        elif kind == "late":
+            step = (kind, random_edit(rng))
+        elif kind in ("part", "behind"):
+            step = (kind, rng.randrange(4))
+        steps.append((rng.randrange(3), step))
+    return steps
 
 
 class HistoryTests(SynchronousTestCase):
@@ -107,15 +133,25 @@ class HistoryTests(SynchronousTestCase):
         kept = {content for _, content, _ in devices[0].contents().values()}
         self.assertLessEqual(ring.written - ring.superseded, kept)
 
-    @check(st.lists(_steps, max_size=25), examples=400)
+    @check(st.lists(_steps, min_size=8, max_size=40), examples=500)
     def test_two_devices(self, steps: list[tuple[int, tuple[Any, ...]]]) -> None:
         """Two that edit, sync and break off, in any order."""
         self.check_history(2, steps)
 
-    @check(st.lists(_steps, max_size=30), examples=400)
+    @check(st.lists(_steps, min_size=8, max_size=40), examples=500)
     def test_three_devices(self, steps: list[tuple[int, tuple[Any, ...]]]) -> None:
         """And three."""
         self.check_history(3, steps)
+
+    def test_many_seeds(self) -> None:
+        """Long histories on few paths, a thousand of them."""
+        for seed in range(1000):
+            rng = random.Random(seed)
+            count, steps = rng.choice([2, 3]), random_steps(rng)
+            try:
+                self.check_history(count, steps)
+            except self.failureException as error:
+                self.fail(f"seed {seed}, {count} devices, {steps}: {error}")
 
     @check(st.lists(st.tuples(st.integers(0, 2), _edits), max_size=12), examples=200)
     def test_edits_one_after_the_other(self, steps: list[tuple[int, tuple[Any, ...]]]) -> None:
