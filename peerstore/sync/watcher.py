@@ -71,6 +71,9 @@ class FolderWatcher:
         self._manager: Any = None
         self._notifier: Any = None
         self._reading = False
+        # What was told in this turn.
+        self._paths: list[bytes] = []
+        self._overflown = False
         #: Why some or all of the folder is not watched; empty when all is.
         self.blind = ""
 
@@ -115,17 +118,29 @@ class FolderWatcher:
         return -1 if self._manager is None else int(self._manager.get_fd())
 
     def doRead(self) -> None:
-        """Take in what the kernel has to tell."""
+        """Take in what the kernel has to tell, and then pass it on: whoever
+        is told may stop us."""
+        lost = ""
         try:
             self._notifier.read_events()
         except UnicodeDecodeError:
             # pyinotify cannot tell names that are no text, and drops what else
             # came with them: so look ourselves.
-            self._lost("a name that is no text")
+            lost = "a name that is no text"
         except (pyinotify.NotifierError, OSError) as error:
-            self._lost(str(error))
-        if self._notifier is not None:
-            self._notifier.process_events()
+            if not isinstance(error.__context__, BlockingIOError):
+                lost = str(error)
+        self._notifier.process_events()
+        paths, self._paths = self._paths, []
+        if self._overflown:
+            lost, self._overflown = "too many at once, or the root itself", False
+        if lost:
+            self._log.debug("events were lost ({why}): looking at everything", why=lost)
+            self._rescan()
+        for path in paths:
+            if not self._reading:
+                break
+            self._touched(path)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor lets go of the descriptor."""
@@ -138,10 +153,6 @@ class FolderWatcher:
         return "peerstore-watcher"
 
     # -- inside ----------------------------------------------------------------
-
-    def _lost(self, why: str) -> None:
-        self._log.debug("events were lost ({why}): looking at everything", why=why)
-        self._rescan()
 
     def _cannot(self, number: int, why: str) -> None:
         """Say once that we are blind in part, and how to mend it."""
@@ -185,10 +196,10 @@ class FolderWatcher:
             self._manager.rm_watch(wds)
 
     def _event(self, event: Any) -> None:
-        if self._manager is None or event.mask & pyinotify.IN_IGNORED:
+        if event.mask & pyinotify.IN_IGNORED:
             return
         if event.mask & (pyinotify.IN_Q_OVERFLOW | _GONE):
-            self._rescan()
+            self._overflown = True
             return
         path = os.fsencode(event.pathname)
         relative = path[len(self._root) :].strip(b"/")
@@ -200,4 +211,4 @@ class FolderWatcher:
             elif event.mask & (pyinotify.IN_CREATE | pyinotify.IN_MOVED_TO):
                 # Whatever was put into it before we watched it has no events.
                 self._watch(path)
-        self._touched(relative)
+        self._paths.append(relative)

@@ -232,10 +232,9 @@ class ModelDevice:
             if self.tree.setdefault(folder, Node(NodeKind.FOLDER, b"", 0o700, 0)).kind != NodeKind.FOLDER:
                 raise Later
         unchanged = there is not None and not differs(found(path, there), action.agreed)
-        in_place = unchanged or kind == NodeKind.FOLDER
-        if there is not None and in_place and same_content(version, there.kind, digest(there)):
-            there = replace(there, mode=version.name.mode)
-            self.tree[path] = there
+        known = unchanged or kind == NodeKind.FOLDER
+        if there is not None and known and same_content(version, there.kind, digest(there)):
+            self.tree[path] = there = replace(there, mode=version.name.mode)
             self._agree(path, there, version, action.vector)
             return
         if there is not None:

@@ -123,7 +123,6 @@ class HistoryTests(SynchronousTestCase):
             if not sum(device.sync() for device in devices):
                 return
         self.fail(f"no rest after {ROUNDS} rounds: {devices[0].plan()}")
-        return None
 
     def check_history(self, count: int, steps: list[tuple[int, tuple[Any, ...]]]) -> None:
         devices = self.run_history(count, steps)
