@@ -13,7 +13,7 @@ from peerstore.client.source import ChangedMeanwhile, Found, folder_of, look_clo
 from peerstore.client.target import Target
 from peerstore.errors import UsageError
 from peerstore.files.manifest import NodeKind
-from peerstore.files.safepath import RESERVED
+from peerstore.files.safepath import RESERVED, check_path
 from peerstore.sync.mark import RootLost, read_mark, write_mark
 from peerstore.sync.scanner import Scan, Scanner
 from peerstore.util.durable import disk_error
@@ -145,7 +145,9 @@ class LocalTree:
         """One path, or None when nothing is there.
 
         :raises peerstore.client.source.Unread: when that cannot be told.
+        :raises peerstore.errors.BadMessage: for a path that may lead out.
         """
+        check_path(path)
         return look_closely(self.root, path)
 
     def expect(self, path: bytes, found: Found | None) -> None:
@@ -210,10 +212,12 @@ class LocalTree:
         :return: what was placed, before anybody else could touch it.
         :raises peerstore.errors.StorageError: when something else is there.
         """
+        self.expect(path, expected)
         return self._target.place(file.name, path, mode & _FILE_MODE, mtime_ns, expected, False)
 
     def symlink(self, path: bytes, text: bytes, mtime_ns: int, expected: Found | None) -> Found:
         """Make a symbolic link; like :meth:`place`."""
+        self.expect(path, expected)
         return self._target.symlink(path, text, mtime_ns, expected, False)
 
     def folder(self, path: bytes, found: Found | None) -> None:
