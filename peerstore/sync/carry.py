@@ -9,13 +9,14 @@ step.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from twisted.logger import Logger
 
 from peerstore import vectors
 from peerstore.client.client import Change, Client
+from peerstore.client.crew import in_thread
 from peerstore.client.download import Fetched
 from peerstore.client.source import Found, show
 from peerstore.client.state import Agreed
@@ -115,8 +116,8 @@ class Carrier:
         self._modes = {}
         return results
 
-    def _run(self, function: Any, *args: Any) -> Any:
-        return self._client.runner.run(function, *args)
+    async def _run(self, function: Callable[..., Any], *args: Any) -> Any:
+        return await in_thread(self._client.runner, function, *args)
 
     # -- towards us -------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -29,43 +28,35 @@ _FOLDER_MODE = 0o1777
 
 
 class HiddenFile:
-    """A file in the making.
-
-    Threads write it, and may still be at it when nobody waits for them any
-    more; once it is closed, nothing goes to its descriptor.
-    """
+    """A file in the making.  Once it is closed, nothing goes to its number,
+    which may be somebody else's by then."""
 
     def __init__(self, name: bytes, descriptor: int) -> None:
         self.name = name
         self._descriptor = descriptor
-        self._turn = threading.Lock()
 
     def write(self, piece: Any) -> int:
         """Append bytes; how many were taken.
 
         :raises OSError: as the system says, or when it was closed.
         """
-        with self._turn:
-            return os.write(self._open, piece)
+        return os.write(self._open, piece)
 
     def start_anew(self) -> None:
         """Forget what was written."""
-        with self._turn:
-            os.ftruncate(self._open, 0)
-            os.lseek(self._open, 0, os.SEEK_SET)
+        os.ftruncate(self._open, 0)
+        os.lseek(self._open, 0, os.SEEK_SET)
 
     def finish(self) -> None:
         """Make its bytes durable, and close it."""
-        with self._turn:
-            os.fsync(self._open)
+        os.fsync(self._open)
         self.close()
 
     def close(self) -> None:
         """Close it; more than once does no harm."""
-        with self._turn:
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     @property
     def _open(self) -> int:

@@ -6,10 +6,10 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from twisted.logger import Logger
 
 from peerstore.client.client import Client
+from peerstore.client.crew import Crew
 from peerstore.client.source import ChangedMeanwhile, Found
 from peerstore.client.state import Agreed, Agreement
 from peerstore.errors import BadMessage, Incomplete, LookupFailed, PeerError, PeerStoreError, RemoteError
@@ -59,7 +59,6 @@ class Worker:
         self._agreed = agreed
         self._learn = learn
         self._carrier = Carrier(client, tree, folder, agreed)
-        self._turns = DeferredSemaphore(PARALLEL)
         self._failed: dict[bytes, PeerStoreError] = {}
         self._said: dict[bytes, str] = {}
         self._busy: Counter[bytes] = Counter()
@@ -96,7 +95,6 @@ class Worker:
 
     async def _batch(self, batch: Sequence[Action]) -> None:
         results: dict[int, Done] = {}
-        at_once: list[Deferred[None]] = []
 
         async def one(index: int, action: Action) -> None:
             done = await self._one(action)
@@ -106,10 +104,10 @@ class Worker:
         for index, action in enumerate(batch):
             if _is_quick(action):
                 await one(index, action)
-        for index, action in enumerate(batch):
-            if not _is_quick(action):
-                at_once.append(self._turns.run(lambda i, a: Deferred.fromCoroutine(one(i, a)), index, action))
-        await gatherResults(at_once, consumeErrors=True)
+        async with Crew(PARALLEL) as crew:
+            for index, action in enumerate(batch):
+                if not _is_quick(action):
+                    await crew.start(1, one, index, action)
         await self._keep([(batch[index].path, results[index]) for index in sorted(results)])
         if self._in_a_row >= HOPELESS:
             raise next(error for error in reversed(self._failed.values()) if is_ring_trouble(error))
