@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from peerstore import ids
 from peerstore.errors import PeerError, PeerMismatch, PeerUnreachable, RemoteError
 from peerstore.ring import position as steps
+from peerstore.ring.member import Member
 from peerstore.util.together import all_of
 from peerstore.wire import bodies
 
@@ -36,6 +37,7 @@ class Liveness:
         #: Hosts that did not answer once, and when that was noted.
         self._suspects: dict[bytes, float] = {}
         self._somebody_died = False
+        self._said_overlooked = False
 
     def alive(self, fp: bytes) -> None:
         """A host answered, or greeted us: nobody has to wait until it may be
@@ -78,6 +80,18 @@ class Liveness:
         for place in host.positions:
             place.update(steps.drop_host(place.state, fp))
             place.fingers.drop_host(fp)
+
+    def overlooked(self, member: Member) -> None:
+        """A successor answers us and takes no notice of us.  Said once."""
+        if not self._said_overlooked:
+            self._said_overlooked = True
+            self._log.warn(
+                "{fp} at {there} answers this node, but does not seem to reach it at {here}; "
+                "is that address right, and open to the others? (--advertise names another)",
+                fp=ids.short(member.fp),
+                there=member.address,
+                here=self._host.address,
+            )
 
     async def look_round(self) -> None:
         """After a death, look at all neighbours at once.

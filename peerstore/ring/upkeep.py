@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["PositionUpkeep"]
 
 ASK_TIMEOUT = 2.0
+#: Seconds for which our successor takes no notice of us, before we say so.
+OVERLOOKED = 60.0
 
 
 class Verdict(Enum):
@@ -72,6 +74,7 @@ class PositionUpkeep:
         self._turn = DeferredLock()
         self._notifier: Member | None = None
         self._told_epoch = -1
+        self._overlooked_since: float | None = None
 
     @property
     def member(self) -> Member:
@@ -136,6 +139,7 @@ class PositionUpkeep:
             if told.serves:
                 state, candidate = steps.stabilized(self.state, asked, told.predecessor, told.successors)
                 self.update(state)
+                self._note_notice(asked, told.predecessor, candidate)
                 if candidate is not None:
                     await self._adopt(candidate)
                 break
@@ -144,6 +148,18 @@ class PositionUpkeep:
             await self.host.liveness.look_round()
         if self.state.first is not None:
             await self.notify(self.state.first)
+
+    def _note_notice(self, asked: Member, its_predecessor: Member | None, candidate: Member | None) -> None:
+        """Note since when our successor has not taken notice of us, though it
+        answers: it may not reach us at the address that we gave."""
+        now = self.host.clock.seconds()
+        noticed = its_predecessor is not None and its_predecessor.id == self.state.me
+        if noticed or candidate is not None or asked.fp == self.host.fp:
+            self._overlooked_since = None
+        elif self._overlooked_since is None:
+            self._overlooked_since = now
+        elif now - self._overlooked_since > OVERLOOKED:
+            self.host.liveness.overlooked(asked)
 
     async def _consult_table(self) -> None:
         """Whoever is known to sit between us and our first successor is asked

@@ -391,5 +391,31 @@ class FaultTests(JoinTestCase):
         self.ideal(seconds=60)
 
 
+class UnreachableTests(JoinTestCase):
+    """A node that can dial the others, and they cannot dial it."""
+
+    def test_it_says_so(self) -> None:
+        """Once, with the address that it gave; the ring is as it was."""
+        names = self.net.ring(4)
+        self.net.cut(names, ["late"], one_way=True)
+        self.net.start("late", "m0")
+        self.net.run(200)
+        self.assertEqual(len(self.words(f"does not seem to reach it at {address_of('late')}")), 1)
+        self.assertTrue(self.net.is_ideal(names))
+
+    def test_otherwise_nothing_is_said(self) -> None:
+        """Not while a ring forms, loses somebody, and is cut and mended."""
+        names = self.net.ring(8)
+        self.net.machines["m3"].crash()
+        self.net.run(60)
+        self.net.cut(names[:3], names[4:])
+        self.net.run(60)
+        self.net.heal()
+        self.net.run(60)
+        self.net.start("m3", "m0")
+        self.ideal()
+        self.assertEqual(self.words("does not seem to reach"), [])
+
+
 def _deferred(coroutine: Any) -> Any:
     return Deferred.fromCoroutine(coroutine)
