@@ -454,6 +454,36 @@ class PeriodTests(UpkeepTestCase):
         self.assertEqual(self.net.clock.getDelayedCalls(), [])
 
 
+class TableTests(SynchronousTestCase):
+    """Whom the table shows between us and our first successor."""
+
+    def setUp(self) -> None:
+        self.net = RingNet()
+        self.names = self.net.frozen(6)
+        order = sorted(self.names, key=lambda name: self.net.machines[name].ring.positions[0].id)
+        self.me, self.near, self.first = (self.net.machines[name].ring.positions[0] for name in order[1:4])
+        self.me.state = self.me.state._replace(successors=self.me.state.successors[1:])
+        self.first.state = self.first.state._replace(predecessor=self.me.member)
+        self.me.host.hosts.alive(self.near.member.fp)
+
+    def test_it_is_asked_at_once(self) -> None:
+        """Nobody else has to notice it first."""
+        self.net.result(self.me.round())
+        self.assertEqual(self.me.successors[0], self.near.member)
+
+    def test_not_if_it_does_not_answer(self) -> None:
+        """It is a hint like any other."""
+        self.net.mute.add(next(name for name in self.names if self.net.machines[name].fp == self.near.member.fp))
+        self.net.result(self.me.round())
+        self.assertEqual(self.me.successors[0], self.first.member)
+
+    def test_not_without_the_table(self) -> None:
+        """Rings can be run by Zave's steps alone."""
+        self.me.host.knows_all = False
+        self.net.result(self.me.round())
+        self.assertEqual(self.me.successors[0], self.first.member)
+
+
 class NewsTests(UpkeepTestCase):
     """News of a list travels backwards at once."""
 
