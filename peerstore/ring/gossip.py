@@ -79,6 +79,12 @@ class Gossip:
         self._period = FIRST_PERIOD
         self._rounds.hurry(FIRST_PERIOD)
 
+    def renew(self) -> None:
+        """Somebody who was gone is back, and probably not alone: the next time
+        ask for everything, who lives included."""
+        self._complete = False
+        self.news()
+
     async def exchange(self, address: str, everything: bool = False) -> bool:
         """Learn what the node at *address* knows of hosts; whether it told
         anything new.
@@ -100,10 +106,10 @@ class Gossip:
         lacking = self._lacking(marks, everything)
         await fetch_records(self._host.pool, hosts, address, lacking)
         for mark in marks:
-            # Hearsay is as good a hint as any about a host that we have not
-            # met; of others we know better ourselves.
+            # Hearsay is as good a hint as any about hosts that are news to us.
+            # Of others we know better ourselves, unless we ask for it.
             if mark.state == ALIVE and (everything or mark.fp in lacking):
-                hosts.alive(mark.fp)
+                hosts.said_alive(mark.fp)
         if hosts.version != before:
             # Perhaps one of them belongs between us and a neighbour.
             self._host.wake()

@@ -11,6 +11,7 @@ whom to look for again.
 from __future__ import annotations
 
 import hashlib
+import math
 from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -36,6 +37,8 @@ MAX_CLAIMS = 16
 MAX_JUMP = 1 << 20
 MAX_INCARNATION = 1 << 62
 DIGEST_BYTES = 8
+#: For so long (s) what we found out ourselves outweighs what others say.
+SURE = 30.0
 
 #: The state in a HostMark.
 KNOWN, ALIVE, RETIRED = 0, 1, 2
@@ -49,12 +52,13 @@ class Claim(NamedTuple):
 
 
 class _Host:
-    __slots__ = ("alive", "ids", "record", "seen")
+    __slots__ = ("alive", "ids", "lost", "record")
 
-    def __init__(self, record: HostRecord, seen: float) -> None:
+    def __init__(self, record: HostRecord) -> None:
         self.record = record
         self.alive = False
-        self.seen = seen
+        #: When it was last found not to answer.
+        self.lost = -math.inf
         self.ids: dict[int, int] = {}
 
 
@@ -111,7 +115,7 @@ class HostTable:
         if host is None:
             if len(self._hosts) >= MAX_HOSTS:
                 return False
-            self._hosts[fp] = _Host(record, self._clock.seconds())
+            self._hosts[fp] = _Host(record)
         elif _is_newer(record.incarnation, host.record.incarnation):
             host.record = record
         else:
@@ -137,7 +141,7 @@ class HostTable:
     def set_own(self, record: HostRecord) -> None:
         """Our own record, once address and incarnation are known."""
         self.own_fp = ids.fingerprint(record.spki)
-        own = self._hosts.setdefault(self.own_fp, _Host(record, self._clock.seconds()))
+        own = self._hosts.setdefault(self.own_fp, _Host(record))
         own.record = record
         own.alive = True
         # Met before our own settings were known: hosts of some other ring.
@@ -145,18 +149,26 @@ class HostTable:
         self._changed()
 
     def alive(self, fp: bytes) -> None:
-        """This host answered just now, or is said to."""
+        """This host answered just now."""
         host = self._hosts.get(fp)
-        if host is not None:
-            host.seen = self._clock.seconds()
-            if not host.alive:
-                host.alive = True
-                self._sorted = None
+        if host is not None and not host.alive:
+            host.alive = True
+            self._sorted = None
+
+    def said_alive(self, fp: bytes) -> None:
+        """Others say that it lives: believed, unless we have just found out
+        that it does not answer."""
+        host = self._hosts.get(fp)
+        if host is not None and self._clock.seconds() - host.lost > SURE:
+            self.alive(fp)
 
     def dead(self, fp: bytes) -> None:
         """This host did not answer; it is kept, and looked for again."""
         host = self._hosts.get(fp)
-        if host is not None and fp != self.own_fp and host.alive:
+        if host is None or fp == self.own_fp:
+            return
+        host.lost = self._clock.seconds()
+        if host.alive:
             host.alive = False
             self._sorted = None
 

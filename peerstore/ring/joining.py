@@ -169,8 +169,9 @@ class Joiner:
             addresses += sorted(self._unmet)[:PARALLEL]
         gone = host.hosts.fps(alive=False)
         everybody = host.hosts.fps()
-        if gone:
-            addresses.append(host.hosts.position(host.rng.choice(gone), 0).address)
+        looked_for = host.rng.choice(gone) if gone else None
+        if looked_for is not None:
+            addresses.append(host.hosts.position(looked_for, 0).address)
         if everybody and host.rng.random() < PROBE_CHANCE:
             addresses.append(host.hosts.position(host.rng.choice(everybody), 0).address)
         if host.bootstrap and host.rng.random() < PROBE_CHANCE:
@@ -178,6 +179,8 @@ class Joiner:
         for address, ready in (await self._meet_all(addresses)).items():
             if ready:
                 await self._merge(address)
+        if looked_for is not None and host.knows_all and host.hosts.is_alive(looked_for):
+            host.gossip.renew()
 
     # -- inside ----------------------------------------------------------------
 

@@ -186,7 +186,7 @@ class Search:
         self._failed: set[str] = set()
         self._asked: set[int] = set()
         self._steps = 0
-        self._answers = 0
+        self._answered_by: set[bytes] = set()
         self._heard: list[Member] = []
 
     async def owner(self, starts: Iterable[Member | str]) -> Located:
@@ -195,13 +195,21 @@ class Search:
         :raises peerstore.errors.LookupFailed: when nobody claims the key now.
         """
         backwards = 0
+        alone: Step | None = None
         queue: list[Member | str] = list(starts)
         while queue:
             step = await self._try(queue.pop(0))
             if step is None:
                 continue
-            if step.owns and not self._is_odd(step):
+            if step.owns and step.predecessor is not None:
                 return self._located(await self._nearest_claim(step))
+            if step.owns:
+                # It says that it is alone on the circle.
+                alone = alone or step
+                queue[:0] = self._others(step.position.fp)
+                if not queue:
+                    break
+                continue
             # Better hints first; those we had before stay as a fall-back.
             if step.predecessor is not None and self._lies_behind(step) and backwards < MAX_BACKWARDS:
                 backwards += 1
@@ -209,12 +217,15 @@ class Search:
             queue[:0] = self._nearer(step)
             if step.final or self._shortcut:
                 queue[:0] = step.successors
+        if alone is not None and self._answered_by == {alone.position.fp}:
+            return self._located(alone)
         raise LookupFailed(f"Nobody claims {ids.short(self._key)} just now.")
 
-    def _is_odd(self, step: Step) -> bool:
-        """Somebody says that he is alone on the circle, after others have
-        answered, too: he is on another, or lies."""
-        return step.predecessor is None and self._answers > 1
+    def _others(self, fp: bytes) -> list[Member]:
+        """Some other hosts than this one that are believed alive: if one of
+        them answers, this one is on another ring, or lies."""
+        others = {member.fp: member for member in self._hosts.ring() if member.fp != fp}
+        return [member for member in others.values() if member.id not in self._asked][:SECOND_OPINIONS]
 
     async def _nearest_claim(self, claim: Step) -> Step:
         """A claim, or that of a member which is nearer to the key.
@@ -334,6 +345,6 @@ class Search:
         if owns and before is None and answer.successors:
             owns = False
         behind, candidates = self._hosts.members(answer.successors), self._hosts.members(answer.candidates)
-        self._answers += 1
+        self._answered_by.add(position.fp)
         self._heard += [*behind[:SECOND_OPINIONS], *candidates[:SECOND_OPINIONS]]
         return Step(position, before, owns, answer.final, behind, candidates)

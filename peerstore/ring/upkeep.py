@@ -232,13 +232,19 @@ class PositionUpkeep:
         dropped before this returns."""
         if member.fp == self.host.fp:
             return self._ask_here(member)
+        if member.fp not in self.host.hosts:
+            # It was retired.
+            self.update(steps.drop_host(self.state, member.fp))
+            return Told(Verdict.GONE)
+        # Where it is now, if it has moved since it came into our list.
+        address = self.host.hosts.position(member.fp, member.index).address
         since = self.host.clock.seconds()
         try:
             answer: bodies.Neighbours = await self.host.pool.call(
-                member.address, "get-neighbours", bodies.GetNeighbours(member.index), ASK_TIMEOUT, member.fp
+                address, "get-neighbours", bodies.GetNeighbours(member.index), ASK_TIMEOUT, member.fp
             )
             refs = [*answer.successors, *([answer.predecessor] if answer.predecessor else [])]
-            await resolve(self.host.pool, self.host.hosts, member.address, refs)
+            await resolve(self.host.pool, self.host.hosts, address, refs)
         except NotReady:
             self.update(steps.drop_member(self.state, member.id))
             return Told(Verdict.GONE)

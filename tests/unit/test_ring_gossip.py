@@ -170,6 +170,36 @@ class SpreadTests(GossipTestCase):
         self.assertEqual(len(host.hosts), len(self.host("m1").hosts))
 
 
+class ReturnTests(GossipTestCase):
+    """Who lives is asked for again when somebody comes back."""
+
+    def test_after_a_cut_everybody_is_a_hint_again(self) -> None:
+        """Thirty, of whom each half had found the other dead: minutes after
+        the cut is mended each knows that all the others live."""
+        names = self.net.frozen(30, table=True)
+        halves = names[:15], names[15:]
+        self.net.thaw(names)
+        for near, far in (halves, halves[::-1]):
+            for name in near:
+                for other in far:
+                    self.host(name).liveness.drop(self.net.machines[other].fp)
+        self.assertTrue(all(len(self.host(name).hosts.ring()) == 14 for name in names))
+        known = lambda: all(len(self.host(name).hosts.ring()) == 29 for name in names)  # noqa: E731
+        self.assertTrue(self.net.until(known, 240), [len(self.host(name).hosts.ring()) for name in names])
+
+    def test_what_we_just_found_out_stands(self) -> None:
+        """For half a minute."""
+        self.net.frozen(3)
+        host, gone = self.host("m0"), self.net.machines["m2"].fp
+        host.hosts.learn(record_of("m2"))
+        host.liveness.drop(gone)
+        host.hosts.said_alive(gone)
+        self.assertFalse(host.hosts.is_alive(gone))
+        self.net.run(31)
+        host.hosts.said_alive(gone)
+        self.assertTrue(host.hosts.is_alive(gone))
+
+
 class LiarTests(GossipTestCase):
     """What others say is bounded."""
 

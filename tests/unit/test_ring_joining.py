@@ -244,6 +244,8 @@ class AgainTests(JoinTestCase):
         self.ideal(seconds=20)
         fp = self.net.machines["m3"].fp
         self.assertTrue(self.net.until(lambda: self.all_know(fp, 2), 60))
+        entries = [at for m in self.net.running() for place in m.ring.positions for at in place.neighbours()]
+        self.assertEqual({entry.incarnation for entry in entries if entry.fp == fp}, {2})
 
     def all_know(self, fp: bytes, incarnation: int) -> bool:
         """Whether everybody knows of that start."""

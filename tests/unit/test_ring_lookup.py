@@ -283,6 +283,34 @@ class LiarTests(LookupTestCase):
         )
         self.check_all_but(liar)
 
+    def test_a_claim_that_goes_too_far(self) -> None:
+        """Its range is made up, and takes in nearly everything: those that it
+        passes over are asked, too."""
+        order = self.in_order()
+        liar = order[2]
+        self.lie(liar, owns=True, final=False, predecessor=self.ref(order[3]), candidates=())
+        client = self.net.client(order[0])
+        for name in order:
+            if name not in (liar, order[3]):
+                self.owner(self.key_of(name), client)
+        for name in order[4:]:
+            self.assertEqual(self.owner(self.key_of(name), client), name)
+
+    def test_a_host_that_is_alone_while_others_live(self) -> None:
+        """It was cut off, and owns everything it sees; whoever reaches the
+        others as well does not believe it: not even where nobody else claims
+        the key just now."""
+        order = self.in_order()
+        key = self.key_of(order[3])
+        orphan = self.net.machine("orphan")
+        orphan.start()
+        self.net.run(1)
+        self.net.machines[order[3]].crash()
+        client = self.net.client("orphan", order[0])
+        for _ in range(2):
+            self.assertRaises(LookupFailed, self.net.result, client.lookup(key))
+        self.assertEqual(self.owner(self.key_of(order[6]), client), order[6])
+
     def test_a_claim_in_another_s_name(self) -> None:
         """A member cannot make an owner of somebody else."""
         order = self.in_order()
