@@ -87,7 +87,7 @@ def say_healed(options: Options, client: Client) -> None:
 def _say_how_far(options: Options, report: BackupReport) -> None:
     done = report.unchanged + report.changed
     if done and not (options.quiet or options.as_json):
-        say_note(f"{done} of {counted(report.files, 'file')} had been seen to.")
+        say_note(f"It came as far as {done} of {counted(report.files, 'file')}.")
 
 
 def _tell(options: Options, report: BackupReport) -> None:

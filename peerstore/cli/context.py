@@ -190,7 +190,9 @@ def with_client(
                 say_note(f"Made a new key, {options.key_path}: it is who you are here, so keep a copy of it.")
         try:
             status = await work(opened)
-            options.remember(peers, [member.address for member in opened.hosts.ring()])
+            if opened.client.known_there:
+                # Else it may be another ring, and this command the last to ask it.
+                options.remember(peers, [member.address for member in opened.hosts.ring()])
             return status
         finally:
             await opened.close()

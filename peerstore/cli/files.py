@@ -227,4 +227,4 @@ async def _file(client: Client, file: str, meter: Meter) -> Uploaded:
 
 async def _stdin(client: Client, meter: Meter) -> Uploaded:
     with InterruptibleInput(0) as stream:
-        return await client.uploader.upload_stream(stream, 0o644, client.wall_ns(), meter.done)
+        return await client.uploader.upload_stream(stream, 0o644, client.wall_ns(), meter.done, stream.give_up)

@@ -37,11 +37,15 @@ class InterruptibleInput:
                 return b""
             return os.read(self._descriptor, size if size >= 0 else 1 << 20)
 
+    def give_up(self) -> None:
+        """Let a read that waits return; there are no more after this."""
+        os.write(self._tell, b"!")
+
     def __enter__(self) -> InterruptibleInput:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.write(self._tell, b"!")
+        self.give_up()
         with self._lock:
             self._over = True
             os.close(self._wake)

@@ -108,7 +108,6 @@ class Backup:
         self._ready_bytes = 0
         # What is agreed on without anything to be published for it.
         self._settled: list[tuple[bytes, Agreed | None]] = []
-        self._fatal: PeerStoreError | None = None
         self.report = BackupReport(folder, dry_run=dry_run)
         report = self.report
         self._walk = Walk(self._root, patterns, report.notes.append, report.problems.append, skip)
@@ -134,8 +133,6 @@ class Backup:
         self._progress.total(report.files, report.size)
         async with Crew(PARALLEL) as crew:
             for item in found:
-                if self._fatal is not None:
-                    break
                 if self._is_unchanged(item, agreed.get(item.path)) and not self._anew:
                     report.unchanged += item.kind != NodeKind.FOLDER
                     self._finished(item)
@@ -144,8 +141,6 @@ class Backup:
                 turns = LARGE_TURNS if item.size > INLINE * 64 else 1
                 await crew.start(turns, self._store, item, agreed.get(item.path))
                 await self._publish_when_full()
-        if self._fatal is not None:
-            raise self._fatal
         await self._remove_gone({item.path for item in found}, agreed)
         await self._publish()
         return report
@@ -217,9 +212,9 @@ class Backup:
         except Vanished as error:
             # Nothing is there to be stored; the next run takes note of it.
             self.report.notes.append(str(error))
-        except (Incomplete, PeerError, RemoteError, LookupFailed, DiskFull) as error:
+        except (Incomplete, PeerError, RemoteError, LookupFailed, DiskFull):
             # The ring's trouble, or our own disk's: no use in trying every file.
-            self._fatal = self._fatal or error
+            raise
         except PeerStoreError as error:
             self.report.problems.append(str(error))
 

@@ -96,11 +96,16 @@ class Crew:
             self._failure.raiseException()
 
 
-async def in_thread(runner: IBlockingRunner, function: Callable[..., _T], *args: Any) -> _T:
+async def in_thread(
+    runner: IBlockingRunner, function: Callable[..., _T], *args: Any, give_up: Callable[[], None] | None = None
+) -> _T:
     """Call *function* in a thread of *runner*; cancelled, wait for its end.
 
     A thread cannot be cancelled.  Whoever closes a file after this was
     cancelled must know that nobody writes to its number any more.
+
+    :param give_up: called when cancelled; makes a function that waits for
+        something return.
     """
     ended: Deferred[None] = Deferred()
     running: Deferred[_T] = runner.run(function, *args)
@@ -115,5 +120,7 @@ async def in_thread(runner: IBlockingRunner, function: Callable[..., _T], *args:
     try:
         return await result
     except CancelledError:
+        if give_up is not None:
+            give_up()
         await ended
         raise

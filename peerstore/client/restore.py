@@ -63,7 +63,6 @@ class Restore:
         self._progress = progress or Progress()
         self._dry_run = dry_run
         self._single = False
-        self._fatal: PeerStoreError | None = None
 
     def run(self, folder: str, below: bytes = b"") -> Deferred[RestoreReport]:
         """Everything that stands in a folder, or below one of its paths, which
@@ -97,7 +96,8 @@ class Restore:
                 client.runner, target.symlink, path, manifest.inline, manifest.mtime_ns, expected, self._force
             )
             return
-        name, descriptor = await in_thread(client.runner, target.temporary)
+        # Not in a thread: stopped in between, nobody would know of the file.
+        name, descriptor = target.temporary()
         try:
             try:
 
@@ -157,14 +157,13 @@ class Restore:
         report.planned.sort()
 
     async def _files(self, rest: dict[bytes, PathVersion], report: RestoreReport) -> None:
-        async with Crew(PARALLEL) as crew:
-            for path, version in rest.items():
-                if self._fatal is not None:
-                    break
-                await crew.start(1, self._one, path, version, report)
-        if self._fatal is not None:
+        try:
+            async with Crew(PARALLEL) as crew:
+                for path, version in rest.items():
+                    await crew.start(1, self._one, path, version, report)
+        except _EndOfAll as end:
             done = report.written + report.present
-            raise type(self._fatal)(f"{self._fatal.what} {done} of {report.files} files are there.", AGAIN)
+            raise type(end.why)(f"{end.why.what} {done} of {report.files} files are there.", AGAIN) from end
 
     async def _folder_step(self, report: RestoreReport, path: bytes, step: object, *args: object) -> None:
         try:
@@ -191,18 +190,16 @@ class Restore:
             if self._single:
                 raise problem from error
             if isinstance(problem, DiskFull):
-                self._fatal = self._fatal or DiskFull(f"No room left in {show(self._target.root)}.")
-            else:
-                report.problems.append(str(problem))
+                raise _EndOfAll(DiskFull(f"No room left in {show(self._target.root)}.")) from error
+            report.problems.append(str(problem))
         except (PeerError, LookupFailed, Incomplete) as error:
             # One file that cannot be had is that file's problem; when nobody
             # answers any more, it is everybody's.
             if self._single:
                 raise
-            if await self._client.somebody_answers():
-                report.problems.append(_naming(path, error))
-            else:
-                self._fatal = self._fatal or Incomplete("The nodes do not answer any more.")
+            if not await self._client.somebody_answers():
+                raise _EndOfAll(Incomplete("The nodes do not answer any more.")) from error
+            report.problems.append(_naming(path, error))
         except PeerStoreError as error:
             if self._single:
                 raise
@@ -231,6 +228,14 @@ class Restore:
     def _close(self) -> None:
         self._target.close()
         os.sync()
+
+
+class _EndOfAll(Exception):
+    """Something after which no other file need be tried."""
+
+    def __init__(self, why: PeerStoreError) -> None:
+        super().__init__(why.what)
+        self.why = why
 
 
 def _naming(path: bytes, error: PeerStoreError) -> str:

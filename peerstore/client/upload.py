@@ -63,7 +63,7 @@ def check_outcomes(outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         if not outcome.certain:
             have, need = len(outcome.holders), outcome.needed
-            why = f" {outcome.why}" if outcome.why else ""
+            why = f" {outcome.why}" if outcome.why and outcome.status != Status.OK else ""
             if outcome.status == Status.REJECTED:
                 raise Incomplete(
                     f"The nodes do not take what this program sends.{why}",
@@ -137,10 +137,20 @@ class Uploader:
             "Run this again when it is quiet.",
         )
 
-    async def upload_stream(self, stream: Any, mode: int, mtime_ns: int, progress: Callable[[int], None]) -> Uploaded:
-        """Store what a blocking stream gives until its end."""
+    async def upload_stream(
+        self,
+        stream: Any,
+        mode: int,
+        mtime_ns: int,
+        progress: Callable[[int], None],
+        give_up: Callable[[], None] | None = None,
+    ) -> Uploaded:
+        """Store what a blocking stream gives until its end.
+
+        :param give_up: makes a read that waits return; called when cancelled.
+        """
         found = Found(b"", NodeKind.FILE, 0, mtime_ns, 0, 0, mode)
-        manifest, sent = await self._content(stream, found, progress)
+        manifest, sent = await self._content(stream, found, progress, give_up)
         return await self._finish(manifest, sent, found._replace(size=manifest.size))
 
     async def store(self, manifest: Manifest) -> Uploaded:
@@ -175,8 +185,10 @@ class Uploader:
         progress(-counted)
         return None
 
-    async def _content(self, stream: Any, found: Found, progress: Callable[[int], None]) -> tuple[Manifest, int]:
-        start: bytes = await in_thread(self._runner, _read_fully, stream, INLINE + 1)
+    async def _content(
+        self, stream: Any, found: Found, progress: Callable[[int], None], give_up: Callable[[], None] | None = None
+    ) -> tuple[Manifest, int]:
+        start: bytes = await in_thread(self._runner, _read_fully, stream, INLINE + 1, give_up=give_up)
         whole = hashlib.sha256()
         if len(start) <= INLINE:
             whole.update(start)
@@ -200,7 +212,7 @@ class Uploader:
 
         async with Crew(GROUPS) as posting:
             while True:
-                piece: SealedChunk | None = await in_thread(self._runner, next, pieces, None)
+                piece: SealedChunk | None = await in_thread(self._runner, next, pieces, None, give_up=give_up)
                 if piece is not None:
                     refs.append(ChunkRef(piece.hash, piece.key, piece.length))
                     group.append(piece)

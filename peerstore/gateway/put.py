@@ -75,6 +75,7 @@ def _why(status: Status, told: ItemOutcome) -> str:
         Status.GAP: "Earlier entries of this chain are missing there.",
         Status.QUOTA: "The owner's quota on that node is used up.",
         Status.NOT_RESPONSIBLE: "The ring is being rearranged.",
+        Status.UNAVAILABLE: "None of the nodes that should keep it has room for it, or can write.",
         Status.NOT_READY: "The node is still fetching what it became responsible for.",
     }.get(status, f"The node answered {status.name}.")
 

@@ -163,6 +163,17 @@ class ThreadTests(SynchronousTestCase):
             end(self.threads.running[0])
             self.failureResultOf(self.working, CancelledError)
 
+    def test_one_that_waits(self) -> None:
+        """Is told to give up, and only when nobody wants it any more."""
+        told: list[bool] = []
+        threads = Threads()
+        working = Deferred.fromCoroutine(in_thread(threads, print, give_up=lambda: told.append(True)))
+        self.assertEqual(told, [])
+        working.cancel()
+        self.assertEqual(told, [True])
+        threads.running[0].callback(None)
+        self.failureResultOf(working, CancelledError)
+
 
 class BudgetTests(SynchronousTestCase):
     """``ByteBudget``."""
