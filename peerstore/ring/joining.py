@@ -77,6 +77,7 @@ class Joiner:
         self._said_alone = False
         self._left_alone: set[str] = set()
         self._unmet = set(host.bootstrap)
+        self._heard: set[str] = set()
         self._contact = ""
         self._search_period = SEARCH_FIRST
         self._next_search = 0.0
@@ -104,8 +105,10 @@ class Joiner:
         if self._began is None:
             self._began = host.clock.seconds()
         met = await self._meet_all(self._addresses())
+        await host.identity.check()
         for address in (at for at, ready in met.items() if ready):
-            await self._hear(address)
+            if address not in self._heard:
+                await self._hear(address)
             if host.status != "JOINING":
                 return
             if all([await self._join_through(place, address) for place in host.positions]):
@@ -147,6 +150,12 @@ class Joiner:
             await self._hear(address)
         for address in ready:
             await self._merge(address)
+
+    def look_again(self) -> None:
+        """We have just lost somebody, perhaps the last."""
+        if self._host.alone:
+            self._search_period = SEARCH_FIRST
+            self._next_search = min(self._next_search, self._host.clock.seconds() + SEARCH_FIRST)
 
     def contacted(self, address: str) -> None:
         """While we are alone, somebody spoke to us: look there at once."""
@@ -209,6 +218,8 @@ class Joiner:
                 await fetch_records(host.pool, host.hosts, address, [host.fp])
         except (PeerError, RemoteError) as error:
             self._log.debug("{address} does not tell its hosts: {why}", address=address, why=error.what)
+        else:
+            self._heard.add(address)
         await host.identity.check()
 
     async def _meet_all(self, addresses: Sequence[str]) -> dict[str, bool]:
@@ -240,6 +251,8 @@ class Joiner:
             greeting: Greeting = peer.greeting
             if greeting.fp == host.fp or greeting.role != "node":
                 self._unmet.discard(address)
+                if greeting.fp == host.fp:
+                    host.hosts.claimed(greeting.incarnation, greeting.address)
                 return None
             if (greeting.copies, greeting.virtual_nodes) != (host.copies, len(host.positions)):
                 self._leave_alone(address, greeting)

@@ -268,17 +268,15 @@ class Search:
 
     def _lies_behind(self, step: Step) -> bool:
         """The key lies before the asked one's range: it is behind it."""
-        before = step.predecessor
-        return before is not None and (before.id == self._key or ids.between(self._key, before.id, step.position.id))
+        return step.predecessor is not None and ids.between(self._key, step.predecessor.id, step.position.id)
 
     def _nearer(self, step: Step) -> list[Member]:
         """Candidates that make strict progress, nearest first."""
         here = ids.distance(step.position.id, self._key)
-        better = {
-            member
-            for member in step.candidates
-            if 0 < ids.distance(member.id, self._key) < here or member.id == self._key
-        }
+        named = step.candidates if step.predecessor is None else (*step.candidates, step.predecessor)
+        # Whoever sits at the key itself owns it; the member before the one
+        # asked, too.
+        better = {at for at in named if 0 < ids.distance(at.id, self._key) < here or at.id == self._key}
         return sorted(better, key=lambda member: ids.distance(member.id, self._key))
 
     async def _try(self, target: Member | str) -> Step | None:

@@ -54,6 +54,7 @@ class Seeker:
     def changed(self) -> None:
         """The ring has changed: look soon, and more often for a while."""
         self._period = FIRST_PERIOD
+        self._joiner.look_again()
         self._rounds.hurry(max(0.0, self._last + FIRST_PERIOD - self._host.clock.seconds()))
 
     def hurry(self) -> None:

@@ -62,6 +62,23 @@ class TwinTests(IdentityTestCase):
         self.net.run(10)
         self.check_ended(self.copy, self.one)
 
+    def test_it_is_told_of_the_original(self) -> None:
+        """The only node that it is told of is the one with its own key."""
+        self.take_copy()
+        self.copy.saved = b""
+        self.copy.start("m3")
+        self.net.run(10)
+        self.check_ended(self.copy, self.one)
+        self.ideal()
+
+    def test_a_node_that_is_told_of_itself(self) -> None:
+        """Under another name that it goes by: no twin, and no ring either."""
+        net = RingNet()
+        net.listening["tcp:localhost:1"] = net.machine("a")
+        net.machine("a").start("tcp:localhost:1")
+        net.run(60)
+        self.assertEqual((net.machines["a"].gave_up, net.machines["a"].ring.status), ([], "MEMBER"))
+
     def test_a_copy_with_many_more_starts(self) -> None:
         """The higher incarnation does not help a newcomer against a member."""
         self.take_copy()

@@ -194,6 +194,16 @@ class DeadTests(LookupTestCase):
         self.assertRaises(LookupFailed, self.net.result, self.client.lookup(self.key_of(name)), 100)
         self.assertLess(self.net.clock.seconds() - began, 20)
 
+    def test_many_mute_hops_take_no_longer(self) -> None:
+        """Thirty of them, three seconds each: the budget is for all."""
+        net = RingNet(list_size=16)
+        names = net.frozen(40)
+        net.mute.update(set(names) - {"m0"})
+        began = net.clock.seconds()
+        far = (net.machines["m0"].ring.positions[0].id + ids.RING_SIZE // 3) % ids.RING_SIZE
+        self.assertRaises(LookupFailed, net.result, net.client("m0").lookup(far), 200)
+        self.assertLess(net.clock.seconds() - began, 20)
+
     def test_a_busy_or_joining_hop_is_passed_by(self) -> None:
         """An error from one is no answer, and no death."""
         order = self.in_order()
@@ -378,6 +388,36 @@ class LiarTests(LookupTestCase):
         for name in order:
             if name != liar:
                 self.assertEqual(self.owner(self.key_of(name), client), name)
+
+
+class LongTests(SynchronousTestCase):
+    """Ways that are too long."""
+
+    def test_a_walk_without_end_ends(self) -> None:
+        """Five hundred members with lists of two and no fingers: so many steps
+        are not made."""
+        net = RingNet(list_size=2, knows_all=False)
+        net.frozen(500, fingers=False)
+        start = net.machines["m0"].ring.positions[0]
+        assert start.predecessor is not None
+        # The member before it is not told: else the way back is short.
+        for machine in net.running():
+            machine.ring.positions[0].state = machine.ring.positions[0].state._replace(suspected=True)
+        search = Search(net.pool(), HostTable(net.clock), start.predecessor.id - 1)
+        self.assertRaises(LookupFailed, net.result, _coroutine(search.owner([start.member.address])), 100)
+        self.assertEqual(sum(method == "find-successor" for _, _, method in net.calls), MAX_STEPS)
+
+    def test_the_member_before_the_one_asked_is_one_step_away(self) -> None:
+        """Not once round the circle."""
+        net = RingNet(list_size=4, knows_all=False)
+        net.frozen(100, fingers=False)
+        for name in ("m0", "m1", "m2"):
+            before = net.machines[name].ring.positions[0].predecessor
+            assert before is not None
+            net.calls.clear()
+            located = net.result(net.client(name).lookup(before.id))
+            self.assertEqual(located.owner.id, before.id)
+            self.assertLessEqual(sum(method == "find-successor" for _, _, method in net.calls), 2)
 
 
 class GuessTests(SynchronousTestCase):

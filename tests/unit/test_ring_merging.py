@@ -143,14 +143,6 @@ class StrangersTests(MergeTestCase):
         self.net.start("a3", "b0")
         self.ideal(60)
 
-    def test_two_of_a_hundred_and_fifty(self) -> None:
-        """They become one ring of three hundred within a minute."""
-        self.net_of(150, list_size=8, prefix="a")
-        self.another(150, "b")
-        self.net.start("new", "a0", "b0")
-        self.ideal(60)
-        self.assertEqual(len(self.net.running()), 301)
-
     def test_one_that_joins_both(self) -> None:
         """A newcomer that is told of a node of each."""
         self.net_of(8, prefix="a")
