@@ -1,88 +1,155 @@
-"""``peerstore demo``: what a newcomer runs first."""
+"""``peerstore demo``: with folders of all sorts, stopped, and when it does not
+hold."""
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.processes import ProcessTestCase, pause, until
+from twisted.trial.unittest import TestCase
+
+from tests.support.commands import Said, tree
+from tests.support.processes import until
 
 
-class DemoTests(ProcessTestCase):
-    """Five real nodes, one killed, and nothing left behind."""
+class DemoTests(TestCase):
+    """The whole demo, its temporary folder in one of ours."""
 
-    timeout = 240
+    timeout = 150
 
-    def start(self, *arguments: str, program: tuple[str, ...] = ("-m", "peerstore.cli")) -> subprocess.Popen[str]:
-        """Begin it, with its temporary folder inside ours."""
-        (self.folder / "tmp").mkdir(exist_ok=True)
-        return subprocess.Popen(
-            [sys.executable, *program, "demo", *arguments],
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.temporary = self.folder / "tmp"
+        self.temporary.mkdir(parents=True)
+        self.addCleanup(self.end_all)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "peerstore.cli", "demo", *arguments],
+            env={**os.environ, "TMPDIR": str(self.temporary)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "TMPDIR": str(self.folder / "tmp")},
+            errors="backslashreplace",
+            start_new_session=True,
         )
+        self.addCleanup(demo.kill)
+        return demo
 
-    def left_behind(self) -> list[str]:
-        """Files, and processes that still work in our folder."""
-        mine = os.fsencode(self.folder)
-        working = []
-        for place in Path("/proc").glob("[0-9]*/cmdline"):
+    def end(self, demo: subprocess.Popen[str]) -> Said:
+        out, err = demo.communicate(timeout=120)
+        self.assertNotIn("Traceback", out + err)
+        return Said(demo.returncode, out, err)
+
+    def processes(self, *words: str) -> list[int]:
+        """Programs that were started for this demo and still run."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
             try:
-                words = place.read_bytes()
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
-            if mine in words:
-                working.append(place.parent.name)
-        return [*os.listdir(self.folder / "tmp"), *working]
+            if all(word in line for word in (str(self.temporary), *words)):
+                found.append(int(entry.name))
+        return found
 
-    async def test_a_folder_of_ones_own(self) -> None:
-        """It is only read; everything comes back; the status says so; all is cleaned up."""
-        source = self.folder / "mine"
-        (source / "sub").mkdir(parents=True)
-        (source / "sub" / "read only").write_text("x" * 70_000)
-        (source / "sub" / "read only").chmod(0o400)
-        (source / "link").symlink_to("sub")
-        demo = self.start(str(source))
-        out, _ = demo.communicate(timeout=120)
-        self.assertEqual(demo.returncode, 0, out)
-        for word in ("kill -9", "all equal", "0 [", "nothing was lost"):
-            self.assertIn(word, out)
-        await until("a clean place", lambda: not self.left_behind())
+    def end_all(self) -> None:
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
 
-    async def test_what_does_not_hold_is_no_success(self) -> None:
-        """A byte that came back wrong: said, status 1, and cleaned up all the same."""
-        broken = (
-            "import pathlib, peerstore.cli.demo as demo\n"
-            "real = demo.compare\n"
-            "def compare(source, copy):\n"
-            "    wrong = next(place for place in sorted(copy.rglob('*')) if place.is_file() and place.stat().st_size)\n"
-            "    wrong.chmod(0o600)\n"
-            "    wrong.write_bytes(b'x' + wrong.read_bytes()[1:] + b'y')\n"
-            "    return real(source, copy)\n"
-            "demo.compare = compare\n"
-            "from peerstore.cli.main import main\n"
-            "main()\n"
-        )
-        demo = self.start(program=("-c", broken))
-        out, _ = demo.communicate(timeout=120)
-        self.assertEqual(demo.returncode, 1, out)
-        self.assertNotIn("nothing was lost", out)
-        self.assertNotIn("Traceback", out)
-        await until("a clean place", lambda: not self.left_behind())
+    def assert_clean(self) -> None:
+        """No process runs, and no folder is left."""
+        self.assertEqual(self.processes(), [])
+        self.assertEqual(os.listdir(self.temporary), [])
 
-    async def test_stopped_in_the_middle(self) -> None:
-        """Ctrl-C leaves no process and no folder, and is no success."""
+    def odd_folder(self) -> Path:
+        """A folder as people have them."""
+        top = self.folder / "mine"
+        (top / "sub" / "deep").mkdir(parents=True)
+        (top / "sub" / "read only").write_text("r\n")
+        (top / "sub" / "read only").chmod(0o400)
+        (top / "large").write_bytes(random.Random(1).randbytes(3 * 2**20))
+        (top / "link").symlink_to("nowhere")
+        os.link(top / "large", top / "hard")
+        os.mkfifo(top / "pipe")
+        with open(os.path.join(os.fsencode(top), b"\xff\n"), "wb") as file:
+            file.write(b"odd")
+        (top / "sub").chmod(0o555)
+        return top
+
+    def test_a_folder_of_ones_own(self) -> None:
+        """Odd names, read-only files and folders, links, a pipe: all that is
+        kept comes back, the folder is only read, and nothing is left."""
+        top = self.odd_folder()
+        before = tree(top)
+        said = self.end(self.start(str(top)))
+        self.assertEqual(said.status, 0, said.out + said.err)
+        self.assertIn("pipe: a named pipe; not kept", said.out)
+        self.assertRegex(said.out, r"Compared byte for byte: 7 paths, 6\.0 MiB, all equal")
+        self.assertIn("nothing was lost", said.out)
+        self.assertEqual(tree(top), before)
+        self.assert_clean()
+
+    def test_keep_and_json(self) -> None:
+        """With --keep nodes' folders and logs stay, and no process; with
+        --json there is one document."""
+        said = self.end(self.start("--keep", "--json"))
+        self.assertEqual(said.status, 0, said.err)
+        report = json.loads(said.out)
+        self.assertEqual((report["held"], report["paths"], report["not_compared"]), (True, 48, []))
+        self.assertIn("Everything is left in", said.err)
+        (place,) = self.temporary.iterdir()
+        self.assertTrue((place / "node-0" / "node.sqlite").exists())
+        self.assertIn("has joined the ring", (place / "node-1.log").read_text())
+        self.assertEqual((place / "restored" / "empty").read_bytes(), b"")
+        self.assertEqual(self.processes(), [])
+
+    async def test_stopped(self) -> None:
+        """Ctrl-C and SIGTERM at several moments: status 130, and neither a
+        process nor a folder is left."""
+
+        def begun() -> bool:
+            return len(self.processes("peerstore-node")) > 1
+
+        def stored() -> bool:
+            return any(self.temporary.glob("*/home/state-*"))
+
+        def synced() -> bool:
+            return bool(self.processes("peerstore-sync"))
+
+        for number, moment in ((signal.SIGINT, begun), (signal.SIGTERM, stored), (signal.SIGINT, synced)):
+            demo = self.start()
+            await until("the moment", moment, 60)
+            # As a terminal does it: to everything in the foreground.
+            os.killpg(demo.pid, number)
+            said = self.end(demo)
+            self.assertEqual(said.status, 130, said.out + said.err)
+            self.assertIn("Stopped.", said.err)
+            self.assert_clean()
+
+    async def test_it_does_not_hold(self) -> None:
+        """Nodes that die by themselves: status 1, said in words, cleaned up."""
         demo = self.start()
-        await until("a folder", lambda: os.listdir(self.folder / "tmp"))
-        await pause(2.0)
-        demo.send_signal(signal.SIGINT)
-        out, _ = demo.communicate(timeout=60)
-        self.assertNotEqual(demo.returncode, 0, out)
-        self.assertNotIn("Traceback", out)
-        await until("a clean place", lambda: not self.left_behind())
+        await until("nodes", lambda: len(self.processes("peerstore-node")) == 5, 60)
+        os.kill(self.processes("peerstore-node")[-1], signal.SIGKILL)
+        said = self.end(demo)
+        self.assertEqual(said.status, 1, said.out + said.err)
+        self.assertIn("ended by itself", said.err)
+        self.assert_clean()
+
+    def test_a_folder_that_is_none(self) -> None:
+        """Nothing is started for it."""
+        said = self.end(self.start(str(self.folder / "no")))
+        self.assertEqual(said.status, 2)
+        self.assert_clean()
