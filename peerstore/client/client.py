@@ -319,6 +319,16 @@ class Client:
         """A version's bytes, in order, to a blocking *write*."""
         return Deferred.fromCoroutine(self.downloader.content(fetched.manifest, write, progress))
 
+    def history(self, folder: str, path: bytes) -> list[PathVersion]:
+        """All versions that our copy of the log has of a path, in its order,
+        also those that others replaced."""
+        resource = self.resource(folder, path)
+        told = []
+        for logged in self.log.ordered():
+            if any(operation.resource == resource for operation in logged.entry.operations):
+                told += [version for version in FolderView().add(logged) if version.resource == resource]
+        return told
+
     def resource(self, folder: str, path: bytes) -> bytes:
         """The 20-byte id of a path."""
         return resource_id(self._secrets.name, folder_id(self._secrets.name, folder), path)

@@ -18,7 +18,7 @@ from peerstore import vectors
 from peerstore.client.client import Change, Client
 from peerstore.client.crew import in_thread
 from peerstore.client.download import Fetched
-from peerstore.client.source import Found, show
+from peerstore.client.source import ChangedMeanwhile, Found, show
 from peerstore.client.state import Agreed
 from peerstore.client.upload import Uploaded
 from peerstore.errors import CorruptData, StorageError
@@ -125,15 +125,27 @@ class Carrier:
         path, version = action.path, action.version
         assert version is not None
         if version.name.kind == NodeKind.FOLDER:
-            await self._run(self._tree.folder, path, found)
-            self._modes[path] = (version, action.vector)
-            return Done((), False, None, ((path, await self._run(self._tree.look, path)),))
+            return await self._fetch_folder(action, version, found)
         last = action.agreed
         is_agreed = found is not None and last is not None and not differs(found, last)
         if found is not None and last is not None and is_agreed and same_content(version, last.kind, last.sha256):
             return await self._take_mode(version, action.vector, found)
         placed = await self._write(path, version, found)
         return _agree(version, action.vector, placed)
+
+    async def _fetch_folder(self, action: Action, version: PathVersion, found: Found | None) -> Done:
+        """A folder, which gets its mode at last.  It is agreed on from now on
+        that there is one, and not yet which version of it: so whatever its
+        owner makes of it by then is derived from it, and whenever we end, the
+        next plan goes on."""
+        await self._run(self._tree.folder, action.path, found)
+        made: Found | None = await self._run(self._tree.look, action.path)
+        if made is None or made.kind != NodeKind.FOLDER:
+            raise ChangedMeanwhile(f"{show(action.path)} changed meanwhile; it is looked at again.")
+        self._modes[action.path] = (version, action.vector)
+        done = _agree(version, action.vector, made)
+        assert done.agreed is not None
+        return done._replace(agreed=done.agreed._replace(version=b""))
 
     async def _take_mode(self, version: PathVersion, vector: Vector, found: Found) -> Done:
         """The content is here already (a copy, or the same edit)."""
@@ -142,13 +154,14 @@ class Carrier:
         return _agree(version, vector, found)
 
     async def _yield(self, action: Action) -> Done:
-        path, version, found, last = action.path, action.version, action.found, action.agreed
+        path, version, found = action.path, action.version, action.found
         assert found is not None
         digest: bytes = await self._run(self._tree.digest, found)
         if version is not None and same_content(version, found.kind, digest):
             return await self._take_mode(version, action.vector, found)
-        if last is not None and (last.kind, last.sha256) == (found.kind, digest):
-            # Only its mode or time is another; its content is in the log.
+        if self._is_logged(path, found, digest):
+            # Only its mode or time is another, or we placed it and ended
+            # before that was kept, or it came from an old backup.
             if version is not None:
                 return await self._fetch(action._replace(agreed=None), found)
             await self._run(self._tree.remove, path, found)
@@ -167,6 +180,12 @@ class Carrier:
             raise
         done = _agree(version, action.vector, placed)
         return done._replace(local=(*moved, *done.local))
+
+    def _is_logged(self, path: bytes, found: Found, digest: bytes) -> bool:
+        """Whether the log ever had that content at that path: then no copy is
+        needed to keep it."""
+        versions = self._client.history(self._folder, path)
+        return any(not version.deleted and same_content(version, found.kind, digest) for version in versions)
 
     async def _step_aside(self, found: Found, digest: bytes) -> tuple[bytes, Found]:
         """Rename a local file to a name that says what it is."""

@@ -31,9 +31,12 @@ _log = Logger()
 
 def _seconds(name: str, least: float, most: float) -> Any:
     def coerce(text: str) -> float:
-        value = float(text)
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
         if not least <= value <= most:
-            raise ValueError(f"{name} is from {least:g} to {most:g} seconds")
+            raise ValueError(f"{name} is a number of seconds, from {least:g} to {most:g}")
         return value
 
     return coerce

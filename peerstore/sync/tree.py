@@ -120,6 +120,16 @@ class LocalTree:
         self._target.open()
         self._place = (status.st_dev, status.st_ino)
 
+    def is_empty(self) -> bool:
+        """Whether nothing but what is ours is in the folder.
+
+        :raises peerstore.errors.UsageError: when it cannot be read.
+        """
+        try:
+            return all(name.startswith(RESERVED) for name in os.listdir(self.root))
+        except OSError as error:
+            raise UsageError(f"{show(self.root)}: {error.strerror}.", "Check its permissions.") from error
+
     # -- looking -----------------------------------------------------------------
 
     def scan(self, path: bytes, note: Callable[[str], None]) -> Scan:

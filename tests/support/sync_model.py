@@ -69,6 +69,7 @@ class ModelDevice:
         self.tree: dict[bytes, Node] = {}
         self.agreed: dict[bytes, Agreed] = {}
         self.view = FolderView()
+        self._history: set[tuple[bytes, int, bytes]] = set()
         self._seen = 0
         self._number = 0
         self._counter = 0
@@ -144,12 +145,16 @@ class ModelDevice:
         """Read the log, or its next few entries."""
         for logged in self.ring.entries[self._seen : self._seen + most]:
             self._seen += 1
-            self.view.add(logged)
-            self._clock = max(self._clock, logged.entry.clock)
+            self._see(logged)
+
+    def _see(self, logged: LoggedEntry) -> None:
+        self._clock = max(self._clock, logged.entry.clock)
+        for version in self.view.add(logged):
+            self._history.add((version.name.path, version.name.kind, version.name.sha256))
 
     def start_anew(self, device: bytes) -> None:
         """The same folder with a fresh home: another device, nothing agreed."""
-        self.device, self.agreed, self.view = device, {}, FolderView()
+        self.device, self.agreed, self.view, self._history = device, {}, FolderView(), set()
         self._seen = self._number = self._counter = self._clock = 0
 
     def plan(self, unread: Iterable[bytes] = ()) -> list[Action]:
@@ -172,6 +177,15 @@ class ModelDevice:
                 self._carry(action)
             except Later:
                 continue
+
+    def crash(self, actions: Iterable[Action]) -> None:
+        """Carry steps out and end before what they agree on was kept; only
+        what goes with an entry is kept with it."""
+        for action in actions:
+            before = dict(self.agreed)
+            self.carry([action])
+            if action.do not in (Do.UPLOAD, Do.DELETE):
+                self.agreed = before
 
     def _carry(self, action: Action) -> None:
         path, there = action.path, self.tree.get(action.path)
@@ -207,12 +221,12 @@ class ModelDevice:
         self._agree(action.path, there, version, version.vector)
 
     def _yield(self, action: Action, there: Node) -> None:
-        version, last = action.version, action.agreed
+        version = action.version
         if version is not None and same_content(version, there.kind, digest(there)):
             self.tree[action.path] = there = replace(there, mode=version.name.mode)
             self._agree(action.path, there, version, action.vector)
             return
-        if last is None or (last.kind, last.sha256) != (there.kind, digest(there)):
+        if (action.path, there.kind, digest(there)) not in self._history:
             number = 1
             while conflict_name(action.path, self.device, digest(there), number) in self.tree:
                 number += 1
@@ -284,7 +298,7 @@ class ModelDevice:
         self._number += 1
         logged = entry(self._number, *operations, device=self.device, clock=self._clock)
         self.ring.entries.append(logged)
-        self.view.add(logged)
+        self._see(logged)
 
     def _agree(self, path: bytes, node: Node, version: PathVersion, vector: Vector) -> None:
         self.agreed[path] = Agreed(

@@ -262,6 +262,45 @@ class FetchTests(CarryTestCase):
         self.assertEqual(modes, [("d/e", 0o555), ("d", 0o500)])
         self.assertEqual(there.plan(), [])
 
+    def test_a_folder_that_is_replaced_at_once(self) -> None:
+        """A folder has come, and its owner makes a file of it before it has
+        its mode: that is derived from the folder, and no conflict."""
+        here, there = self.shared("a", b"before")
+        (here.place / "a").unlink()
+        here.write("a/b")
+        here.rest()
+        real = there.tree.place
+
+        def and_replace(*arguments: object) -> object:
+            placed = real(*arguments)  # type: ignore[arg-type]
+            (there.place / "a/b").unlink()
+            (there.place / "a").rmdir()
+            there.write("a", b"file again")
+            return placed
+
+        self.patch(there.tree, "place", and_replace)
+        there.work()
+        self.patch(there.tree, "place", real)
+        there.rest()
+        here.rest()
+        self.assertEqual((here.names(), here.read("a")), (["a"], b"file again"))
+
+    def test_a_folder_whose_mode_was_not_set(self) -> None:
+        """When the program ended before that, the next plan does it."""
+        here, there = self.two()
+        here.write("d/a")
+        (here.place / "d").chmod(0o751)
+        here.rest()
+        there.worker.stop()
+        there.carrier.begin()
+        for action in there.plan():
+            self.result(there.worker._keep([(action.path, self.result(there.carrier.carry(action)))]))
+        self.assertEqual((there.place / "d").stat().st_mode & 0o777, 0o700)
+        again = Side(self, there.client, there.place)
+        again.rest()
+        self.assertEqual((there.place / "d").stat().st_mode & 0o777, 0o751)
+        self.assertEqual(len(here.versions(b"d")), 1)
+
     def test_a_folder_in_place_of_a_file(self) -> None:
         """And a file in place of a folder."""
         here, there = self.shared("a")
@@ -468,3 +507,29 @@ class ResolveTests(CarryTestCase):
             self.assertEqual([name for name in names if "conflict" not in name], ["a", "a/b"])
             self.assertEqual([side.read(name) for name in names if "conflict" in name], [b"file"])
             self.assertEqual(side.versions(b"a")[0].name.kind, NodeKind.FOLDER)
+
+
+class StaleTests(CarryTestCase):
+    """Content that the log had before is no edit of ours."""
+
+    def test_ended_before_it_was_kept(self) -> None:
+        """We placed a version and were killed; it was edited elsewhere since."""
+        here, there = self.shared("a", b"one")
+        here.write("a", b"two")
+        here.rest()
+        there.carry(there.step(Do.FETCH, b"a"))
+        here.write("a", b"three")
+        here.rest()
+        there.rest()
+        self.assertEqual((there.names(), there.read("a")), (["a"], b"three"))
+
+    def test_an_old_backup_with_a_fresh_home(self) -> None:
+        """Files as they were a month ago are brought up to date."""
+        here, _ = self.shared("a", b"one")
+        here.write("a", b"two")
+        here.rest()
+        third = self.side("third")
+        third.write("a", b"one")
+        third.write("b", b"never seen before")
+        third.rest()
+        self.assertEqual((third.names(), third.read("a")), (["a", "b"], b"two"))

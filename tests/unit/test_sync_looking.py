@@ -267,6 +267,13 @@ class BelieveTests(LookerTestCase):
         self.looker.add([b"a", b"b", b"c"])
         self.fails()
 
+    def test_is_not_believed_one_by_one(self) -> None:
+        """Events tell of one deletion before the next, when all is gone."""
+        self.look()
+        self.empty()
+        self.looker.add([b"a"])
+        self.fails()
+
     def test_with_something_in_it(self) -> None:
         """It is: somebody meant it."""
         self.empty()

@@ -17,9 +17,10 @@ from tests.support.sync_model import ModelDevice, ModelRing
 PATHS = [b"a", b"a/x", b"a/x/y", b"b.txt"]
 ROUNDS = 30
 
+_writes = st.tuples(st.just("write"), st.sampled_from(PATHS))
 _edits = st.one_of(
-    st.tuples(st.just("write"), st.sampled_from(PATHS)),
-    st.tuples(st.just("write"), st.sampled_from(PATHS)),
+    _writes,
+    _writes,
     st.tuples(st.just("link"), st.sampled_from(PATHS)),
     st.tuples(st.just("same"), st.sampled_from(PATHS)),
     st.tuples(st.just("folder"), st.sampled_from(PATHS)),
@@ -29,7 +30,7 @@ _edits = st.one_of(
     st.tuples(st.just("touch"), st.sampled_from(PATHS)),
 )
 #: Who does it, and what: an edit, or a round of sync: all of it or its first
-#: steps, with an edit between looking and doing, with part of the log; or a
+#: steps, with or without keeping what is agreed, with an edit between looking and doing, with part of the log; or a
 #: start with a fresh home.
 _steps = st.tuples(
     st.integers(0, 2),
@@ -39,6 +40,7 @@ _steps = st.tuples(
         st.just(("sync",)),
         st.just(("sync",)),
         st.tuples(st.just("part"), st.integers(0, 3)),
+        st.tuples(st.just("crash"), st.integers(0, 3)),
         st.tuples(st.just("late"), _edits),
         st.tuples(st.just("behind"), st.integers(0, 3)),
         st.just(("anew",)),
@@ -57,13 +59,14 @@ def random_steps(rng: random.Random) -> list[tuple[int, tuple[Any, ...]]]:
     """A history of up to thirty steps."""
     steps: list[tuple[int, tuple[Any, ...]]] = []
     for _ in range(rng.randrange(1, 30)):
-        kind = rng.choices(["edit", "sync", "part", "late", "behind", "anew"], [100, 50, 20, 20, 8, 2])[0]
+        kinds, weights = ["edit", "sync", "part", "crash", "late", "behind", "anew"], [100, 50, 10, 10, 20, 8, 2]
+        kind = rng.choices(kinds, weights)[0]
         step: tuple[Any, ...] = (kind,)
         if kind == "edit":
             step = random_edit(rng)
         elif kind == "late":
             step = (kind, random_edit(rng))
-        elif kind in ("part", "behind"):
+        elif kind in ("part", "crash", "behind"):
             step = (kind, rng.randrange(4))
         steps.append((rng.randrange(3), step))
     return steps
@@ -102,6 +105,9 @@ class HistoryTests(SynchronousTestCase):
             elif step[0] == "part":
                 device.pull()
                 device.carry(device.plan()[: step[1]])
+            elif step[0] == "crash":
+                device.pull()
+                device.crash(device.plan()[: step[1]])
             elif step[0] == "late":
                 device.pull()
                 actions = device.plan()
@@ -164,3 +170,20 @@ class HistoryTests(SynchronousTestCase):
             self.rest(devices)
             for device in devices:
                 self.assertEqual(device.contents(), wanted)
+
+    @check(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), max_size=12), examples=200)
+    def test_saved_while_others_are_killed(self, steps: list[tuple[int, int]]) -> None:
+        """One saves files again and again, while others take them in and end
+        before that was kept: what they have is no edit of their own."""
+        ring = ModelRing()
+        editor, *others = (ModelDevice(ring, device) for device in DEVICES)
+        for which, kill in steps:
+            self.edit(editor, ("write", (b"a", b"b/x", b"b/y")[which]))
+            editor.sync()
+            if kill < 2:
+                others[kill].pull()
+                others[kill].crash(others[kill].plan())
+        wanted = editor.contents()
+        self.rest([editor, *others])
+        for device in others:
+            self.assertEqual(device.contents(), wanted)
