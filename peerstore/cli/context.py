@@ -95,7 +95,7 @@ class Verb(click.Command):
         try:
             return super().invoke(context)
         except (CancelledError, KeyboardInterrupt):
-            _say(options, "Stopped.", "What was stored stays stored; run the same command again to go on.", 130)
+            _say(options, "Stopped.", "What is done stays done; run the same command again to go on.", 130)
             raise SystemExit(130) from None
         except PeerStoreError as error:
             _say(options, error.what, error.next_step, error.exit_status)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -12,11 +13,12 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from peerstore.client.backup import Progress as Watcher
@@ -25,6 +27,8 @@ __all__ = ["Meter", "counted", "human", "out", "print_json", "say", "say_error",
 
 #: Lines of a kind that are shown before the rest is only counted.
 ALIKE = 5
+#: Columns of a terminal from which on there is a bar.
+WIDE = 80
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -85,6 +89,25 @@ def human(size: float) -> str:
     raise AssertionError("there is a unit for every size")
 
 
+class _Rate(ProgressColumn):
+    """Bytes in a second, in the units of everything else."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{human(speed)}/s" if speed else "", style="progress.data.speed")
+
+
+class _Left(ProgressColumn):
+    """The time that is left at that rate."""
+
+    # Once a second is often enough to be read.
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        left = task.time_remaining
+        return Text(f"{timedelta(seconds=int(left))} left" if left else "", style="progress.remaining")
+
+
 class Meter(Watcher):
     """A progress bar with rate and time left, on a terminal only.
 
@@ -93,14 +116,17 @@ class Meter(Watcher):
 
     def __init__(self, verb: str, quiet: bool) -> None:
         self._shown = not quiet and err.is_terminal
+        # Numbers say more than a bar where there is no room for both.
+        bar = [BarColumn(bar_width=None)] if err.width >= WIDE else []
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            *bar,
+            DownloadColumn(binary_units=True, table_column=Column(no_wrap=True)),
+            _Rate(table_column=Column(no_wrap=True)),
+            _Left(table_column=Column(no_wrap=True)),
             console=err,
             transient=True,
+            expand=True,
         )
         self._task: TaskID = self._bar.add_task(verb, total=None)
         self._verb = verb
