@@ -94,8 +94,9 @@ class PlaceTests(SynchronousTestCase):
             self.assertEqual(error.exit_status, 4)
 
     def test_a_path_that_only_begins_alike(self) -> None:
-        """docs-evil is not in docs."""
-        self.assertRaises(NotFound, self.find, f"{self.home}/docs-evil/a")
+        """docs-evil is not in docs, whatever docs has."""
+        view = view_of(docs={b"-evil/a": b"1"})
+        self.assertRaises(NotFound, find_place, f"{self.home}/docs-evil/a", view, self.sources)
 
     def test_a_local_path_in_several_folders(self) -> None:
         """Asked for, when they differ; else any will do."""

@@ -114,7 +114,7 @@ class WholeTests(RestoreTestCase):
         with (self.docs / "sparse").open("wb") as file:
             file.seek(30 * 2**20)
             file.write(b"end")
-            file.truncate(40 * 2**20 + 1)
+            file.truncate(40 * 2**20)
         self.store()
         self.restore()
         self.assertEqual(tree(self.to), tree(self.docs))
