@@ -26,6 +26,9 @@ from peerstore.util.options import PlainOptions
 
 __all__ = ["Options", "makeService"]
 
+#: Seconds that the ring has for each thing we ask; then we say that we wait,
+#: and ask again.
+PATIENCE = 10.0
 _log = Logger()
 
 
@@ -118,7 +121,7 @@ def makeService(options: Options) -> IService:
 
     async def connect() -> OpenClient:
         nonlocal is_new
-        opened = await open_client(loop, home, key, options["peer"])
+        opened = await open_client(loop, home, key, options["peer"], patience=PATIENCE)
         if is_new:
             is_new = False
             _log.warn("made a new key, {key}: who has it is this user", key=str(key))
