@@ -314,10 +314,16 @@ class Client:
         return any(item.key.element == version.version for item in read.items)
 
     def content(
-        self, fetched: Fetched, write: Callable[[bytes], Any], progress: Callable[[int], None] = lambda _: None
+        self,
+        fetched: Fetched,
+        write: Callable[[bytes], Any],
+        progress: Callable[[int], None] = lambda _: None,
+        done: int = 0,
+        whole: Any = None,
     ) -> Deferred[None]:
-        """A version's bytes, in order, to a blocking *write*."""
-        return Deferred.fromCoroutine(self.downloader.content(fetched.manifest, write, progress))
+        """A version's bytes, in order, to a blocking *write*; see
+        ``Downloader.content``."""
+        return Deferred.fromCoroutine(self.downloader.content(fetched.manifest, write, progress, done, whole))
 
     def history(self, folder: str, path: bytes) -> list[PathVersion]:
         """All versions that our copy of the log has of a path, in its order,

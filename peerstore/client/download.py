@@ -71,20 +71,29 @@ class Downloader:
             f"{name}: too few nodes answered to find it.", "Start the nodes that are down, then try again."
         )
 
-    async def content(self, manifest: Manifest, write: Callable[[bytes], Any], progress: Callable[[int], None]) -> None:
+    async def content(
+        self,
+        manifest: Manifest,
+        write: Callable[[bytes], Any],
+        progress: Callable[[int], None],
+        done: int = 0,
+        whole: Any = None,
+    ) -> None:
         """Pass a file's bytes on, in order, to a blocking *write*.
 
+        :param done: so many chunks are there already, and *whole* is the
+            SHA-256 of their content.
         :raises peerstore.errors.CorruptData: when the whole is not what was
             stored, although each part was.
         """
-        whole = hashlib.sha256()
+        whole = whole if done else hashlib.sha256()
         if not manifest.chunks:
             whole.update(manifest.inline)
             if manifest.inline:
                 await in_thread(self._runner, write, manifest.inline)
             progress(len(manifest.inline))
         # Closed at once when writing fails: what it holds is of the common budget.
-        async with aclosing(self._chunks(manifest.chunks)) as opened:
+        async with aclosing(self._chunks(manifest.chunks[done:])) as opened:
             async for plain in opened:
                 await in_thread(self._runner, _write_hashed, write, whole, plain)
                 progress(len(plain))

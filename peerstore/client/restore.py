@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from peerstore.client.backup import Progress
 from peerstore.client.client import Client
 from peerstore.client.crew import Crew, in_thread
 from peerstore.client.download import Fetched
+from peerstore.client.partial import LARGE, take_up
 from peerstore.client.source import Found, show
 from peerstore.client.target import Target, in_the_way, write_with_holes
-from peerstore.errors import DiskFull, Incomplete, LookupFailed, PeerError, PeerStoreError
-from peerstore.files.manifest import NodeKind
+from peerstore.errors import (
+    CorruptData,
+    DiskFull,
+    Incomplete,
+    LookupFailed,
+    PeerError,
+    PeerStoreError,
+    RemoteError,
+)
+from peerstore.files.manifest import Manifest, NodeKind
 from peerstore.transactions.view import PathVersion
 from peerstore.util.durable import disk_error
 
@@ -96,24 +106,64 @@ class Restore:
                 client.runner, target.symlink, path, manifest.inline, manifest.mtime_ns, expected, self._force
             )
             return
+        if manifest.size < LARGE:
+            await self._write_file(path, fetched, expected)
+            return
+        for again in (False, True):
+            try:
+                await self._write_large(path, version.version, fetched, expected)
+                return
+            except CorruptData:
+                # What was there already may be what is wrong.
+                if again:
+                    raise
+
+    async def _write_file(self, path: bytes, fetched: Fetched, expected: Found | None) -> None:
         # Not in a thread: stopped in between, nobody would know of the file.
-        name, descriptor = target.temporary()
+        name, descriptor = self._target.temporary()
         try:
             try:
-
-                def write(piece: bytes) -> int:
-                    return write_with_holes(descriptor, piece)
-
-                await client.content(fetched, write, self._progress.done)
-                await in_thread(client.runner, _finish, descriptor)
+                await self._fill(descriptor, fetched)
             finally:
                 os.close(descriptor)
-            await in_thread(
-                client.runner, target.place, name, path, manifest.mode, manifest.mtime_ns, expected, self._force
-            )
+            await self._place(name, path, fetched.manifest, expected)
         except BaseException:
-            target.discard(name)
+            self._target.discard(name)
             raise
+
+    async def _write_large(self, path: bytes, version: bytes, fetched: Fetched, expected: Found | None) -> None:
+        """Like any other file, but stopped, or left alone by all nodes, it
+        goes on from there the next time."""
+        begun = self._target.partial(version)
+        if begun is None:
+            await self._write_file(path, fetched, expected)
+            return
+        name, descriptor = begun
+        try:
+            try:
+                chunks = fetched.manifest.chunks
+                done, whole = await in_thread(self._client.runner, take_up, descriptor, chunks)
+                self._progress.done(sum(ref.length for ref in chunks[:done]))
+                await self._fill(descriptor, fetched, done, whole)
+                await self._place(name, path, fetched.manifest, expected)
+            finally:
+                os.close(descriptor)
+        except (CancelledError, Incomplete, PeerError, RemoteError, LookupFailed):
+            raise
+        except BaseException:
+            self._target.discard(name)
+            raise
+
+    async def _fill(self, descriptor: int, fetched: Fetched, done: int = 0, whole: Any = None) -> None:
+        def write(piece: bytes) -> int:
+            return write_with_holes(descriptor, piece)
+
+        await self._client.content(fetched, write, self._progress.done, done, whole)
+        await in_thread(self._client.runner, _finish, descriptor)
+
+    async def _place(self, name: bytes, path: bytes, manifest: Manifest, expected: Found | None) -> None:
+        place = self._target.place
+        await in_thread(self._client.runner, place, name, path, manifest.mode, manifest.mtime_ns, expected, self._force)
 
     # -- inside ----------------------------------------------------------------
 
@@ -137,6 +187,8 @@ class Restore:
                 name = folders[path].name
                 if path:
                     await self._folder_step(report, path, self._target.attributes, path, name.mode, name.mtime_ns)
+            if not report.problems:
+                await run(self._target.forget_partials)
             if b"" in folders:
                 name = folders[b""].name
                 await self._folder_step(report, b"", self._target.close_as, name.mode, name.mtime_ns)

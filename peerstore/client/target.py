@@ -20,6 +20,7 @@ import stat
 import time
 from collections.abc import Iterator
 
+from peerstore.client.partial import PARTIAL, forget_partials, open_partial
 from peerstore.client.source import (
     HIDDEN,
     ChangedMeanwhile,
@@ -166,6 +167,15 @@ class Target:
         name = self._new_name(b"")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         return name, os.open(name, flags, 0o600, dir_fd=self._hidden)
+
+    def partial(self, version: bytes) -> tuple[bytes, int] | None:
+        """The same for a large file that may have been begun before; None
+        when another program is at work on it."""
+        return open_partial(self._hidden, version)
+
+    def forget_partials(self) -> None:
+        """No file that was begun is waited for any more."""
+        forget_partials(self._hidden)
 
     def discard(self, name: bytes) -> None:
         """Take an unfinished file away."""
@@ -333,11 +343,11 @@ class Target:
             os.chmod(last, mode, dir_fd=parent)
 
     def _clear_leftovers(self) -> None:
-        """Unfinished files of an earlier run go; what it had set aside and not
-        yet judged stays for a while."""
+        """Unfinished files of an earlier run go; large ones, and what it had
+        set aside and not yet judged, stay for a while."""
         for left in os.listdir(self._hidden):
             status = os.stat(left, dir_fd=self._hidden, follow_symlinks=False)
-            if not os.fsencode(left).startswith(_ASIDE) or status.st_ctime < time.time() - KEEP_ASIDE:
+            if not os.fsencode(left).startswith((_ASIDE, PARTIAL)) or status.st_ctime < time.time() - KEEP_ASIDE:
                 os.unlink(left, dir_fd=self._hidden)
 
     def _put(self, name: bytes, path: bytes, expected: Found | None, force: bool) -> Found:
