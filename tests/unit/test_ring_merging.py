@@ -285,7 +285,7 @@ class QuietTests(MergeTestCase):
         self.net.run(60)
         before = len(self.net.calls)
         self.net.run(60)
-        self.assertLess((len(self.net.calls) - before) / 80 / 60, 2.0)
+        self.assertLess((len(self.net.calls) - before) / 80 / 60, 0.35)
 
     def test_the_gone_are_looked_for_now_and_then(self) -> None:
         """Twenty dead hosts, known to five: some calls, and not many."""
