@@ -129,6 +129,12 @@ class TwinTests(IdentityTestCase):
         self.net.run(120)
         self.assertEqual(len(self.one.gave_up) + len(self.copy.gave_up), 1)
         self.ideal()
+        ended = self.one if self.one.gave_up else self.copy
+        before = len(self.net.calls)
+        ended.ring.leave()
+        self.net.run(0.001)
+        self.assertFalse([call for call in self.net.calls[before:] if call[2] == "leaving"])
+        self.assertFalse(any(place.is_member for place in ended.ring.positions))
 
     def test_the_one_that_ends_tells_nobody_that_it_leaves(self) -> None:
         """Its word would be taken for the other's."""

@@ -109,8 +109,10 @@ class DownTests(JoinTestCase):
         self.net.cut(["a"], ["b"])
         host = self.net.start("b", "a")
         self.assertTrue(self.net.until(lambda: host.status == "MEMBER", 40))
+        self.net.run(600)
         self.net.heal()
-        self.ideal("a", "b", seconds=30)
+        # No back-off is waited out by who is alone.
+        self.ideal("a", "b", seconds=9)
 
     def test_one_of_two_is_enough(self) -> None:
         """The other is looked for, and the ring comes to rest nevertheless."""
@@ -219,6 +221,38 @@ class ManyPositionsTests(JoinTestCase):
         for name in ("m0", "m1", "m2"):
             lies[name, "find-successor"] = refuse
         self.net.start("late", "m0")
+        self.ideal(seconds=60)
+
+    def test_some_positions_that_never_get_in(self) -> None:
+        """After a minute it is a member with those that did; the ring goes on
+        as if it had so few, and takes the others when it can."""
+        names = self.net.ring(3)
+        late = self.net.machine("late")
+        host = late.build("m0")
+        kept_out = {ids.to_bytes(place.id) for place in host.positions[::2]}
+        handlers = {name: self.net.machines[name].ring.handlers() for name in names}
+
+        def guarded(name: str) -> Any:
+            def find(caller: Any, body: Any) -> Any:
+                if caller.fp == late.fp and body.key in kept_out:
+                    raise Busy("not now")
+                return handlers[name]["find-successor"](caller, body)
+
+            return find
+
+        for name in names:
+            table = {**handlers[name], "find-successor": guarded(name)}
+            self.patch(self.net.machines[name].ring, "handlers", lambda table=table: table)
+        host.start()
+        self.net.run(80)
+        self.assertEqual(host.status, "MEMBER")
+        self.assertEqual([place.is_member for place in host.positions], [False, True] * 4)
+        standing = sorted(place.id for m in self.net.running() for place in m.ring.positions if place.is_member)
+        for machine in self.net.running():
+            for place in (place for place in machine.ring.positions if place.is_member):
+                at = standing.index(place.id)
+                self.assertEqual(place.successors[0].id, standing[(at + 1) % len(standing)])
+        kept_out.clear()
         self.ideal(seconds=60)
 
 

@@ -299,12 +299,14 @@ class LiarTests(LookupTestCase):
         order = self.in_order()
         liar = order[2]
         self.lie(liar, owns=True, final=False, predecessor=self.ref(order[3]), candidates=())
-        client = self.net.client(order[0])
-        for name in order:
-            if name not in (liar, order[3]):
-                self.owner(self.key_of(name), client)
+        host = self.net.machines[order[0]].ring
+        for name in order[1:]:
+            host.hosts.learn(record_of(name))
         for name in order[4:]:
-            self.assertEqual(self.owner(self.key_of(name), client), name)
+            host.hosts.alive(self.net.machines[name].fp)
+            search = Search(host.pool, host.hosts, self.key_of(name))
+            located = self.net.result(_coroutine(search.owner([address_of(liar)])))
+            self.assertEqual(self.name(located.owner.fp), name)
 
     def test_a_host_that_is_alone_while_others_live(self) -> None:
         """It was cut off, and owns everything it sees; whoever reaches the

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from peerstore import ids
 from peerstore.errors import LookupFailed
 from peerstore.ring.lookup import Located
-from tests.support.ring_net import RingNet
+from tests.support.ring_net import RingNet, address_of, record_of
 
 
 class MergeTestCase(SynchronousTestCase):
@@ -157,6 +157,38 @@ class StrangersTests(MergeTestCase):
         self.net.start("new", "a0", "b0")
         self.ideal(60)
         self.assertTrue(self.net.until(lambda: {len(m.ring.hosts) for m in self.net.running()} == {41}, 180))
+
+
+class LoneTests(MergeTestCase):
+    """Hosts that are alone, and rings that find them."""
+
+    def test_a_ring_loses_nothing_to_a_host_that_is_alone(self) -> None:
+        """It was here before, and has forgotten everything; the others look
+        for it, and nobody's list runs out while it is taken in."""
+        names = self.net_of(8)
+        lone = self.net.machines[names[3]]
+        rest = [name for name in names if name != lone.name]
+        lone.crash()
+        lone.saved = b""
+        self.ideal(30, rest)
+        lone.start()
+        for _ in range(3000):
+            self.net.run(0.01)
+            shortest = min(len(self.net.machines[name].ring.positions[0].successors) for name in rest)
+            self.assertGreaterEqual(shortest, 3)
+        self.ideal(1)
+
+    def test_who_is_spoken_to_looks_there_first(self) -> None:
+        """It is alone, and knows a hundred others, who are all gone."""
+        names = self.net_of(4)
+        lone = self.net.start("lone")
+        self.net.run(60)
+        for number in range(100):
+            lone.hosts.learn(record_of(f"gone{number}"))
+        self.net.run(60)
+        self.assertTrue(lone.alone)
+        lone.contacted(address_of(names[0]))
+        self.ideal(2)
 
 
 class LinkTests(MergeTestCase):

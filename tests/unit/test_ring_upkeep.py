@@ -228,7 +228,7 @@ class SuspicionTests(UpkeepTestCase):
         name = self.other.name
         self.net.mute.add(name)
         rest = [other for other in self.names if other != name]
-        self.ideal(30, *rest)
+        self.ideal(45, *rest)
         self.net.mute.clear()
         self.ideal(40)
 
