@@ -135,6 +135,26 @@ class SpreadTests(GossipTestCase):
 
         self.assertTrue(self.net.until(lambda: all(moved(name) for name in names), 120))
 
+    def check_spreads(self, seconds: float, incarnation: int) -> None:
+        """A record of a host that nobody can meet reaches everybody."""
+        record = record_of("gone", incarnation)
+        self.host("m0").hosts.learn(record)
+        self.host("m0").gossip.news()
+        fp = ids.fingerprint(record.spki)
+        known = lambda: all(m.ring.hosts.record(fp) == record for m in self.net.running())  # noqa: E731
+        began = self.net.clock.seconds()
+        self.assertTrue(self.net.until(known, seconds), f"not within {seconds} s")
+        self.assertGreater(self.net.clock.seconds(), began)
+
+    def test_news_of_a_host_that_nobody_meets(self) -> None:
+        """By exchange alone: whoever is asked and sees a difference asks back,
+        so it takes seconds, and not several rounds of half a minute."""
+        self.net.ring(25)
+        self.net.run(300)
+        self.check_spreads(35, 3)
+        self.net.run(300)
+        self.check_spreads(35, 4)
+
     def test_at_rest_it_costs_a_few_bytes_a_second(self) -> None:
         """Two small messages each half minute, and nothing fetched."""
         self.net.ring(20)
