@@ -71,7 +71,7 @@ class SimNetwork:
         self.clock = clock
         self.decisions = decisions
         self.trace = trace
-        self.faults = faults or Faults()
+        self.faults = self._usual = faults or Faults()
         self.sent = 0
         self._listening: dict[str, tuple[Process, Any]] = {}
         self._links: dict[Link, None] = {}
@@ -106,16 +106,22 @@ class SimNetwork:
         self._release()
 
     def heal(self) -> None:
-        """Take all cuts back, and let nobody be slow."""
+        """Take all cuts back, let nobody be slow, and the weather be as usual."""
+        self.faults = self._usual
         self._cut.clear()
         self._slow.clear()
         self._release()
 
     def slow(self, name: str, factor: float) -> None:
         """All that a host sends and is sent takes so many times longer."""
-        self._slow[name] = factor
-        if factor <= 1.0:
-            del self._slow[name]
+        if factor > 1.0:
+            self._slow[name] = factor
+        else:
+            self._slow.pop(name, None)
+
+    def weather(self, loss: float = 0.0) -> None:
+        """Lose so many writes more than usual; with 0, as usual again."""
+        self.faults = self._usual._replace(loss=self._usual.loss + loss, tail=self._usual.tail + loss / 4)
 
     def crash(self, process: Process, silent: bool = False) -> None:
         """A program has ended.  Its system ends its connections; *silent*,
@@ -140,6 +146,11 @@ class SimNetwork:
     def faulty(self) -> bool:
         """Whether anything is cut or slow."""
         return bool(self._cut or self._slow)
+
+    @property
+    def rough(self) -> bool:
+        """Whether anybody is slow, or the weather is worse than usual."""
+        return bool(self._slow) or self.faults != self._usual
 
     # -- what HostView asks ------------------------------------------------------------
 
@@ -167,12 +178,12 @@ class SimNetwork:
         """The seconds that a write takes from a to b, retransmissions included."""
         place, faults = f"{a}>{b}", self.faults
         seconds = faults.latency + faults.jitter * self.decisions.fraction(place, "jitter")
+        if self._slow:
+            seconds *= max(self._slow.get(a, 1.0), self._slow.get(b, 1.0))
         while self.decisions.chance(place, "loss", faults.loss):
             seconds += RETRANSMIT
         if self.decisions.chance(place, "tail", faults.tail):
             seconds += TAIL * self.decisions.fraction(place, "tail length")
-        if self._slow:
-            seconds *= max(self._slow.get(a, 1.0), self._slow.get(b, 1.0))
         return seconds
 
     def forget(self, link: Link) -> None:

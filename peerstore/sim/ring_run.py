@@ -80,18 +80,16 @@ def _story(world: World, hosts: int, partition: bool) -> None:
     _settle(world, f"{leaver.name} leaves")
     world.get(gateway, stored)
     for violation in world.check():
-        world.problem(f"{violation.name} does not hold at rest")
+        world.problem(str(violation))
 
 
 def _partition(world: World) -> None:
     """The network is cut in two, and mended."""
     names = [host.name for host in world.running()]
     half = len(names) // 2
-    world.trace.event("cut", *names[:half], "from", *names[half:], quiet=False)
-    world.network.cut(names[:half], names[half:])
+    cut = world.cut(names[:half], names[half:])
     world.run(30.0)
-    world.network.heal()
-    world.trace.event("heal", quiet=False)
+    world.mend(cut)
     _settle(world, "the network is mended")
 
 

@@ -3,104 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from peerstore import ids
 from peerstore.errors import PeerStoreError
 from peerstore.files.chunk import chunk_item, seal_chunk
 from peerstore.gateway.gateway import Gateway
 from peerstore.net.pool import PeerPool
-from peerstore.node.config import NodeConfig
-from peerstore.node.service import NodeService
 from peerstore.ring.hosts import HostTable
 from peerstore.ring.lookup import LookupClient
 from peerstore.sim.clock import SimClock
 from peerstore.sim.decisions import Decisions
-from peerstore.sim.disk import SimDisk
-from peerstore.sim.invariants import MemberState, Violation, check_always, check_ideal
-from peerstore.sim.network import Faults, SimNetwork
+from peerstore.sim.host import SimHost
+from peerstore.sim.invariants import MemberState, Violation, check_all, check_ideal
+from peerstore.sim.network import Cut, Faults, SimNetwork
 from peerstore.sim.process import Process
 from peerstore.sim.trace import Trace
-from peerstore.storage.memory_store import MemoryNodeStore
-from peerstore.util.blocking import InlineRunner
+from peerstore.sim.watcher import Watcher
+from peerstore.sim.witness import Board
 from peerstore.util.lamport import LamportClock
 from peerstore.wire.session import SUITE_CLEAR, VERSION, Greeting
 
 __all__ = ["SimHost", "World"]
 
 LIST_SIZE = 4
-
-
-class SimHost:
-    """One machine: its key and disk outlive the node that runs on it."""
-
-    def __init__(self, world: World, name: str) -> None:
-        self.name = name
-        self._world = world
-        # Not a key, but as good as one where nobody signs anything.
-        self.spki = hashlib.sha512(f"{world.decisions.seed}/{name}".encode()).digest() * 2
-        self.fp = ids.fingerprint(self.spki)
-        self.disk = SimDisk(world.clock, lambda: 0.001 + 0.004 * world.decisions.fraction(name, "disk"))
-        self.process: Process | None = None
-        self.node: NodeService | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether a node runs here."""
-        return self.node is not None
-
-    def start(self, join: str | None) -> None:
-        """Start a node on what the disk holds."""
-        world = self._world
-        config = NodeConfig(
-            f"sim:{self.name}",
-            (f"sim:{join}",) if join else (),
-            copies=3,
-            virtual_nodes=world.virtual_nodes,
-            list_size=world.list_size,
-        )
-        self.process = process = world.process(self.name)
-        self.disk.run = process.call
-        self.node = NodeService(
-            config,
-            self.spki,
-            MemoryNodeStore(self.disk),
-            world.network.host(process),
-            process.clock,
-            world.decisions.rng(self.name),
-            lambda size: world.decisions.entropy(self.name, size),
-            InlineRunner(),
-            lambda error: world.problem(f"{self.name} could not start: {error}"),
-        )
-        world.trace.event("start", self.name, quiet=False)
-        self.node.startService()
-
-    def crash(self, silent: bool = False) -> None:
-        """No goodbye, and what was not synced is lost: kill -9, or, *silent*,
-        a power cut of which nobody is told."""
-        process, self.process, self.node = self.process, None, None
-        assert process is not None
-        self._world.trace.event("power cut" if silent else "crash", self.name, quiet=False)
-        process.kill()
-        self.disk.crash(self._world.decisions.number(self.name, "lucky") % 2)
-        self._world.network.crash(process, silent)
-
-    def leave(self) -> Deferred[None]:
-        """Stop politely."""
-        node, process = self.node, self.process
-        self.node = self.process = None
-        self._world.trace.event("leave", self.name, quiet=False)
-        assert node is not None and process is not None
-
-        def gone(result: Any) -> Any:
-            process.kill()
-            self._world.network.crash(process)
-            return result
-
-        return node.stopService().addBoth(gone)
+LONGEST_PERIOD = 30.0
 
 
 class World:
@@ -110,6 +39,10 @@ class World:
     :param virtual_nodes: positions of each host.
     :param list_size: r.
     :param say: told what happens, for people.
+    :param knows_all: whether hosts exchange tables of all hosts.
+    :param longest_period: of the nodes' upkeep, when all is quiet.
+    :param bound: given, the invariants are looked at after every event, and
+        hold again within so many virtual seconds of any failure.
     """
 
     def __init__(
@@ -119,6 +52,9 @@ class World:
         list_size: int = LIST_SIZE,
         faults: Faults | None = None,
         say: Callable[[str], None] | None = None,
+        knows_all: bool = True,
+        longest_period: float = LONGEST_PERIOD,
+        bound: float | None = None,
     ) -> None:
         self.clock = SimClock()
         self.decisions = Decisions(seed)
@@ -126,13 +62,21 @@ class World:
         self.network = SimNetwork(self.clock, self.decisions, self.trace, faults)
         self.virtual_nodes = virtual_nodes
         self.list_size = list_size
+        self.knows_all = knows_all
+        self.longest_period = longest_period
+        self.board = Board(self.clock.seconds, lambda: self.clock.events)
         self.hosts: dict[str, SimHost] = {}
+        #: Those on which a node runs.
+        self.live: dict[str, SimHost] = {}
         self.problems: list[str] = []
+        self.violations: list[Violation] = []
         self.checks = 0
+        self.watcher = Watcher(self, bound) if bound is not None else None
+        self._next_due = 0.0
 
     # -- hosts -------------------------------------------------------------------
 
-    def start(self, name: str, join: str | None = None) -> SimHost:
+    def start(self, name: str, join: str | Sequence[str] | None = None) -> SimHost:
         """Start a node on a new machine, or on one that was here before."""
         host = self.hosts.setdefault(name, SimHost(self, name))
         host.start(join)
@@ -144,20 +88,59 @@ class World:
 
     def running(self) -> list[SimHost]:
         """All machines on which a node runs, by name."""
-        return [self.hosts[name] for name in sorted(self.hosts) if self.hosts[name].running]
+        return [self.live[name] for name in sorted(self.live)]
+
+    @property
+    def someone_paused(self) -> bool:
+        """Whether any node is stopped just now."""
+        return any(host.process is not None and host.process.paused for host in self.live.values())
 
     def problem(self, what: str) -> None:
         """Something that must not be."""
         self.trace.event("PROBLEM", what, quiet=False)
         self.problems.append(f"{self.clock.seconds():.3f} s: {what}")
 
+    def violated(self, violation: Violation) -> None:
+        """An invariant does not hold, and should."""
+        self.violations.append(violation)
+        self.problem(str(violation))
+
+    def cut(self, some: Sequence[str], others: Sequence[str], one_way: bool = False) -> Cut:
+        """Cut the network between two groups of machines."""
+        arrow = "->" if one_way else "|"
+        self.trace.event("cut", *some, arrow, *others, quiet=False)
+        cut = self.network.cut(some, others, one_way)
+        self.failure("a cut")
+        return cut
+
+    def mend(self, cut: Cut) -> None:
+        """Take a cut back."""
+        self.trace.event("mended", quiet=False)
+        self.network.mend(cut)
+        self.failure("a cut that was mended")
+
+    def failure(self, what: str) -> None:
+        """A failure was put in, or taken back, between two events."""
+        if self.watcher is not None:
+            self.watcher.failed(what)
+
     # -- time ----------------------------------------------------------------------
+
+    def step(self, until: float) -> bool:
+        """Let the next event happen, if it is due by *until*, and look."""
+        happened = self.clock.step(until)
+        if self.watcher is not None:
+            self.watcher.after_event()
+            if self.clock.now >= self._next_due:
+                self._next_due = self.clock.now + 1.0
+                self.watcher.due()
+        return happened
 
     def run(self, seconds: float, check: bool = False) -> None:
         """Let time pass; with *check* the invariants are looked at often."""
         end = self.clock.seconds() + seconds
         next_check = self.clock.seconds()
-        while self.clock.step(end):
+        while self.step(end):
             if check and self.clock.seconds() >= next_check:
                 next_check = self.clock.seconds() + 0.05
                 self.check()
@@ -180,16 +163,16 @@ class World:
             ring = host.node.ring if host.node is not None else None
             for place in ring.positions if ring is not None else ():
                 if place.is_member:
-                    before = place.predecessor.id if place.predecessor is not None else None
+                    before = place.state.told_predecessor.id if place.state.told_predecessor is not None else None
                     found[place.id] = MemberState(before, tuple(entry.id for entry in place.successors))
         return found
 
     def check(self) -> list[Violation]:
         """Look at the invariants that must hold at all times."""
         self.checks += 1
-        found = check_always(self.snapshot(), self.list_size)
+        found = check_all(self.snapshot(), self.list_size)
         for violation in found:
-            self.problem(f"{violation.name} does not hold at {violation.where}")
+            self.problem(str(violation))
         return found
 
     def ideal(self) -> list[Violation]:
@@ -225,7 +208,7 @@ class World:
         results: list[Any] = []
         deferred.addBoth(results.append)
         end = self.clock.seconds() + timeout
-        while not results and self.clock.step(end):
+        while not results and self.step(end):
             pass
         if not results:
             raise PeerStoreError(f"Nothing came of it within {timeout} virtual seconds.")

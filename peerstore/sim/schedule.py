@@ -1,0 +1,237 @@
+"""What happens to a simulated ring: a list of events, made from a seed.
+
+Each event names what it concerns and carries its own end (a cut says for how
+long), so any of them can be taken out of the list and the rest still means
+what it meant: that is how a failing run is shrunk.  Pure.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from peerstore.sim.decisions import Decisions
+from peerstore.sim.network import Faults
+
+__all__ = ["Event", "Setting", "make_schedule", "setting_for"]
+
+#: Virtual seconds of one run, and how many of them at the end are quiet.
+SECONDS = 600.0
+QUIET = 150.0
+#: At most so many positions.
+POSITIONS = 12
+
+
+class Event(NamedTuple):
+    """One thing that happens at *at* virtual seconds.
+
+    *hosts* it happens to, in *groups* where it is about who reaches whom;
+    *seconds* how long it lasts, *amount* how much of it there is.
+    """
+
+    at: float
+    kind: str
+    groups: tuple[tuple[str, ...], ...]
+    seconds: float = 0.0
+    amount: float = 0.0
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All that it concerns, in order."""
+        return tuple(itertools.chain.from_iterable(self.groups))
+
+    def __str__(self) -> str:
+        words = [f"{self.at:.2f} s", self.kind, " | ".join(" ".join(group) for group in self.groups)]
+        if self.seconds:
+            words.append(f"for {self.seconds:.2f} s")
+        if self.amount:
+            words.append(f"({self.amount:g})")
+        return " ".join(word for word in words if word)
+
+
+class Setting(NamedTuple):
+    """What a run is like throughout.
+
+    *hosts* is how many there are at most, *virtual_nodes* positions each,
+    *list_size* r; *knows_all* whether tables of all hosts are exchanged;
+    *gap* the mean seconds between two failures.
+    """
+
+    hosts: int
+    virtual_nodes: int
+    list_size: int
+    knows_all: bool
+    longest_period: float
+    gap: float
+    faults: Faults
+    seconds: float = SECONDS
+
+
+def setting_for(seed: int) -> Setting:
+    """The setting of a seed: at most twelve positions, lists of two to four,
+    half of the seeds without tables of all hosts."""
+    chance = Decisions(seed)
+
+    def one_of(kind: str, choices: Sequence[float]) -> float:
+        return choices[chance.number("setting", kind) % len(choices)]
+
+    virtual_nodes = int(one_of("virtual nodes", (1, 1, 1, 1, 2, 3)))
+    most = POSITIONS // virtual_nodes
+    fewest = min(most, 6)
+    faults = Faults(
+        loss=one_of("loss", (0.0, 0.005, 0.02)),
+        duplication=one_of("duplication", (0.0, 0.0, 0.0005)),
+        reordering=one_of("reordering", (0.0, 0.0, 0.0005)),
+        tail=one_of("tail", (0.0, 0.002, 0.01)),
+    )
+    return Setting(
+        hosts=fewest + chance.number("setting", "hosts") % (most - fewest + 1),
+        virtual_nodes=virtual_nodes,
+        # Lists must reach past one host's own positions.
+        list_size=max(int(one_of("list size", (2, 3, 4))), virtual_nodes + 1),
+        knows_all=seed % 2 == 0,
+        longest_period=one_of("longest period", (5.0, 15.0, 30.0)),
+        gap=one_of("gap", (8.0, 15.0, 30.0)),
+        faults=faults,
+    )
+
+
+#: How often each kind is drawn, of all of them together.
+WEIGHTS = {
+    "crash": 6,
+    "power cut": 3,
+    "burst": 2,
+    "leave": 3,
+    "join": 6,
+    "restart": 8,
+    "restart older": 2,
+    "restart empty": 2,
+    "cut": 3,
+    "one-way": 2,
+    "pair": 2,
+    "islands": 1,
+    "flap": 1,
+    "slow": 2,
+    "stop": 2,
+    "weather": 2,
+    "blackout": 0.3,
+}
+
+
+def make_schedule(seed: int, setting: Setting) -> list[Event]:
+    """All events of a seed, in order of time."""
+    return _Maker(seed, setting).make()
+
+
+class _Maker:
+    """Draws events, with an idea of who runs at that time."""
+
+    def __init__(self, seed: int, setting: Setting) -> None:
+        self._chance = Decisions(seed)
+        self._setting = setting
+        self._names = [f"host-{number}" for number in range(setting.hosts)]
+        self._up: list[str] = []
+        self._down: list[str] = []
+        self._new = list(self._names)
+        self._events: list[Event] = []
+
+    def make(self) -> list[Event]:
+        at = 0.0
+        first = max(3, len(self._names) * 2 // 3)
+        spread = (0.0, 1.0, 5.0)[self._chance.number("schedule", "spread") % 3]
+        for name in self._names[:first]:
+            self._start(at, name)
+            at += spread * self._fraction("spread")
+        at += 10.0 + 20.0 * self._fraction("formed")
+        end = self._setting.seconds - QUIET
+        while at < end:
+            self._draw(at)
+            at += self._setting.gap * 2 * self._fraction("gap")
+        return sorted(self._events, key=lambda event: event.at)
+
+    # -- drawing -----------------------------------------------------------------
+
+    def _draw(self, at: float) -> None:
+        kinds = list(WEIGHTS)
+        point = self._fraction("kind") * sum(WEIGHTS.values())
+        for kind in kinds:
+            point -= WEIGHTS[kind]
+            if point < 0:
+                break
+        if kind in ("crash", "power cut", "leave"):
+            if len(self._up) > 2:
+                self._stop(at, kind, self._pick(self._up))
+        elif kind == "burst":
+            for name in self._some(self._up, len(self._up) // 2):
+                self._stop(at, "crash", name)
+        elif kind == "blackout":
+            for name in list(self._up):
+                self._stop(at, "power cut", name)
+            for name in self._some(self._down, len(self._down)):
+                self._start(at + 5.0 + 10.0 * self._fraction("back"), name)
+        elif kind == "join":
+            if self._new:
+                self._start(at, self._new[0])
+        elif kind.startswith("restart"):
+            if self._down:
+                self._start(at, self._pick(self._down), kind)
+            elif len(self._up) > 2:
+                name = self._pick(self._up)
+                self._stop(at, "crash", name)
+                self._start(at + 0.05 + 8.0 * self._fraction("down"), name, kind)
+        elif kind == "weather":
+            self._add(at, kind, (), self._duration(20.0), 0.05 + 0.2 * self._fraction("weather"))
+        elif kind in ("slow", "stop"):
+            if not self._up:
+                return
+            amount = (50.0, 300.0, 1500.0)[self._chance.number("schedule", "slow") % 3] if kind == "slow" else 0.0
+            self._add(at, kind, ((self._pick(self._up),),), self._duration(15.0), amount)
+        else:
+            self._split(at, kind)
+
+    def _split(self, at: float, kind: str) -> None:
+        """Something about who reaches whom, over all hosts, running or not."""
+        names = self._some(self._names, len(self._names))
+        if kind == "pair":
+            groups: list[list[str]] = [names[:1], names[1:2]]
+        elif kind == "islands":
+            third = max(1, len(names) // 3)
+            groups = [names[:third], names[third : 2 * third], names[2 * third :]]
+        else:
+            size = 1 + self._chance.number("schedule", "half") % max(1, len(names) // 2)
+            groups = [names[:size], names[size:]]
+        self._add(at, kind, tuple(tuple(sorted(group)) for group in groups), self._duration(30.0))
+
+    def _duration(self, mean: float) -> float:
+        return 0.5 + mean * 2 * self._fraction("duration") ** 2
+
+    def _start(self, at: float, name: str, kind: str = "start") -> None:
+        # Who starts is told of some that may be up, and of the first host.
+        others = [other for other in self._up if other != name]
+        join = {self._names[0], self._pick(others)} if others else {self._names[0]}
+        self._add(at, kind, ((name,), tuple(sorted(join - {name}))))
+        for group in (self._new, self._down):
+            if name in group:
+                group.remove(name)
+        self._up.append(name)
+
+    def _stop(self, at: float, kind: str, name: str) -> None:
+        self._add(at, kind, ((name,),))
+        self._up.remove(name)
+        self._down.append(name)
+
+    def _add(
+        self, at: float, kind: str, groups: Iterable[tuple[str, ...]], seconds: float = 0.0, amount: float = 0.0
+    ) -> None:
+        self._events.append(Event(round(at, 3), kind, tuple(groups), round(seconds, 3), round(amount, 3)))
+
+    def _fraction(self, kind: str) -> float:
+        return self._chance.fraction("schedule", kind)
+
+    def _pick(self, names: Sequence[str]) -> str:
+        return names[self._chance.number("schedule", "pick") % len(names)]
+
+    def _some(self, names: Iterable[str], count: int) -> list[str]:
+        left = list(names)
+        return [left.pop(self._chance.number("schedule", "some") % len(left)) for _ in range(min(count, len(left)))]

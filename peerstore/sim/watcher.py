@@ -1,0 +1,225 @@
+"""Looks at a world after every event, and says what must not be.
+
+I7, I8 and I11 are looked at for every member that changed, at every change
+(``sim.members``).  I1 to I6 and I9 are looked at for each part of the network
+whose hosts can reach each other, whenever a member of it changed.  They hold
+while the failure assumption F* does: no failure leaves a member without a
+live entry in its list, lists on their way included, and none takes a
+principal while there are only r + 1.
+
+A failure here is a crash, a leave, a cut, a mended cut (two rings meet), a
+host that found nobody and stood alone, and also that a member gives up
+another that lives: failure detectors of real networks are wrong at times.
+Right after each failure, and at no other moment, I1 and I2 decide whether F*
+was kept.  If not, all of these invariants are suspended, and counted, until
+they hold again; and they have to within ``bound`` seconds of the last failure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from peerstore.sim.invariants import RING_INVARIANTS, MemberState, Violation, check_ring, measure, principals
+from peerstore.sim.members import Members
+from peerstore.sim.refinement import View
+from peerstore.sim.standing import Standing, parts_of
+
+if TYPE_CHECKING:
+    from peerstore.sim.world import World
+
+__all__ = ["Watcher"]
+
+Snapshot = Mapping[int, MemberState]
+Lists = list[tuple[int, ...]]
+
+
+class Watcher:
+    """The invariants of one world.
+
+    :param bound: within so many virtual seconds of the last failure all
+        invariants hold again, in each part that is whole.
+    """
+
+    def __init__(self, world: World, bound: float) -> None:
+        self._world = world
+        self._bound = bound
+        self.members = Members(world, world.violated, self._note_list, self._same_part)
+        self._snapshot: Snapshot = {}
+        self._parts: list[frozenset[str]] = []
+        self._standings: dict[frozenset[str], Standing] = {}
+        #: How often each invariant was looked at; how often it did not hold
+        #: while it was suspended; milliseconds in which it was, and was not.
+        self.checks = self.members.checks
+        self.suspended: Counter[str] = Counter()
+        self.time: Counter[str] = Counter()
+        #: The longest that it took until all held again.
+        self.slowest = 0.0
+        self._last_time = 0.0
+
+    # -- what the world tells --------------------------------------------------------
+
+    def failed(self, what: str) -> None:
+        """A failure was just put in, or taken back."""
+        self.members.attach()
+        self._parts = []
+        self._look(what)
+
+    def after_event(self) -> None:
+        """One event is over."""
+        self.members.after_event()
+        if self.members.changed:
+            self._look(self.members.failure)
+        for host in self._world.live.values():
+            if host.witness is not None:
+                host.witness.event_over()
+
+    def due(self) -> None:
+        """Now and then: whether anything is suspended for too long."""
+        now, network = self._world.clock.seconds(), self._world.network
+        if not all(standing.held for standing in self._standings.values()):
+            # A list that was on its way may have got lost.
+            self._look("")
+        tangled = network.faulty or network.rough or self._world.someone_paused
+        for standing in self._standings.values():
+            if standing.large:
+                self.time["held" if standing.held else "suspended"] += int(1000 * (now - self._last_time))
+            if tangled and not standing.whole:
+                standing.since = now
+            if not standing.fine and now - standing.since > self._bound:
+                found = standing.violations[0] if standing.violations else Violation("F*", "not all have joined")
+                late = f"{found.where}, and not again within {self._bound:.0f} s of {standing.why}"
+                self._world.violated(Violation(found.name, late))
+                standing.since = now
+        self._last_time = now
+
+    # -- looking -----------------------------------------------------------------------
+
+    def _look(self, why: str) -> None:
+        """Members have changed; *why* is the failure that did it, if one did."""
+        members = self.members
+        members.seen()
+        for question in self._world.board.questions.values():
+            for member in self._world.board.asked_members(question):
+                if member in members.watched:
+                    self._note_list(member, members.watched[member].view)
+        before, self._snapshot = self._snapshot, members.live()
+        churn = bool(why) or before.keys() != self._snapshot.keys()
+        standings = {}
+        for part in self._network_parts():
+            standing = self._standings.get(part) or self._inherit(part)
+            here = {member: state for member, state in self._snapshot.items() if members.machine(member) in part}
+            self._look_at(part, standing, here, why, churn)
+            standings[part] = standing
+        self._standings = standings
+
+    def _look_at(self, part: frozenset[str], standing: Standing, members: Snapshot, why: str, churn: bool) -> None:
+        size, now = self._world.list_size, self._world.clock.seconds()
+        lists = self._on_their_way(part)
+        found = check_ring(members, size, lists)
+        standing.violations = found
+        standing.whole = self._whole(part)
+        standing.large = len(members) > size
+        if churn:
+            standing.since, standing.why = now, why or standing.why
+            standing.fine = not found
+        if why and standing.held:
+            kept = not any(violation.name in ("I1", "I2") for violation in found)
+            arriving = all(any(entry in members for entry in extended) for extended in lists)
+            standing.held = kept and arriving and standing.large
+        if standing.held:
+            self.checks.update(RING_INVARIANTS)
+            for violation in found:
+                self._world.violated(violation)
+        else:
+            self.suspended.update(violation.name for violation in found)
+            if not found and not standing.fine:
+                standing.fine = True
+                self.slowest = max(self.slowest, now - standing.since)
+            if not found and standing.whole and standing.large:
+                standing.held = standing.fine = True
+        self._look_at_principals(standing, members, lists, why)
+        self._look_at_measure(standing, members, lists, churn)
+
+    def _look_at_principals(self, standing: Standing, members: Snapshot, lists: Lists, why: str) -> None:
+        """I10: they only cease to be by their own crash."""
+        chosen = principals(members, lists)
+        if standing.held and standing.principals is not None and not why:
+            self.checks["I10"] += 1
+            for member in standing.principals:
+                if member not in chosen and member in members:
+                    where = f"{self.members.machine(member)} is passed over, and was not"
+                    self._world.violated(Violation("I10", where))
+        standing.principals = chosen if standing.held else None
+
+    def _look_at_measure(self, standing: Standing, members: Snapshot, lists: Lists, churn: bool) -> None:
+        """I13: between comings and goings it only gets better.
+
+        Who is gone has first to be gone from all lists: a list that is on its
+        way may bring him back to somebody who knew already.
+        """
+        named = {entry for state in members.values() for entry in (*state.successors, state.predecessor)}
+        named.update(entry for extended in lists for entry in extended)
+        named.discard(None)
+        if not standing.held or not members.keys() >= named:
+            standing.error = None
+            return
+        error = measure(members, self._world.list_size, lists)
+        if standing.error is not None and not churn:
+            self.checks["I13"] += 1
+            if error > standing.error:
+                where = f"the error grew from {tuple(standing.error)} to {tuple(error)}"
+                self._world.violated(Violation("I13", where))
+        standing.error = error
+
+    # -- lists on their way ---------------------------------------------------------------
+
+    def _note_list(self, member: int, view: View) -> None:
+        """Whoever asked a member may be told what it holds now."""
+        if view.is_member:
+            board, extended = self._world.board, (member, *view.successors)
+            for question in board.questions.values():
+                if member in board.asked_members(question) and extended not in question.lists:
+                    question.lists.append(extended)
+
+    def _on_their_way(self, part: frozenset[str]) -> Lists:
+        """All lists that hosts here may yet take over."""
+        board, network = self._world.board, self._world.network
+        found: dict[tuple[int, ...], None] = {}
+        for question in board.questions.values():
+            positions = board.positions[question.asker]
+            askers = [self.members.watched[at] for at in positions if at in self.members.watched]
+            if not askers or askers[0].host.name not in part:
+                continue
+            if not network.joined(askers[0].host.name, board.names.get(question.fp or b"", "")):
+                # Held back, at least until the cut is mended.
+                continue
+            # Who is a member already takes no list over from a lookup.
+            if question.method == "get-neighbours" or not all(asker.view.is_member for asker in askers):
+                found.update(dict.fromkeys(question.lists))
+        return list(found)
+
+    # -- parts of the network -----------------------------------------------------------
+
+    def _network_parts(self) -> list[frozenset[str]]:
+        """Hosts that reach each other, at least through others."""
+        if {name for part in self._parts for name in part} != self._world.live.keys():
+            self._parts = parts_of(self._world.network.joined, sorted(self._world.live))
+        return self._parts
+
+    def _same_part(self, one: str, other: str) -> bool:
+        return any(one in part and other in part for part in self._network_parts())
+
+    def _whole(self, part: frozenset[str]) -> bool:
+        """Whether everybody in it reaches everybody, in good time."""
+        network = self._world.network
+        if self._world.someone_paused or network.rough:
+            return False
+        names = sorted(part)
+        return not network.faulty or all(network.joined(a, b) for a in names for b in names if a < b)
+
+    def _inherit(self, part: frozenset[str]) -> Standing:
+        """A part that is new: what is known of those that it came from."""
+        origins = [standing for names, standing in self._standings.items() if names & part]
+        return Standing.after(origins, self._world.clock.seconds())
