@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import multiprocessing
 import sys
 import time
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import click
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
 from zope.interface import implementer
 
+from peerstore.sim.churn_run import ChurnResult, run_churn
+from peerstore.sim.many import Tally, run_many, table
 from peerstore.sim.network import Faults
 from peerstore.sim.ring_run import run_ring
+from peerstore.sim.schedule import Event, Setting, make_schedule, setting_for
+from peerstore.sim.shrink import ddmin, fewer_hosts, without_hosts
 
 __all__ = ["cli", "main"]
 
@@ -21,6 +30,71 @@ def cli() -> None:
 
 
 @cli.command()
+@click.option("--seed", type=int, help="One run; decides everything, the same every time.")
+@click.option("--seeds", metavar="A-B", help="Many runs, one table.")
+@click.option("--minutes", type=click.FloatRange(min=0), help="As many runs as that allows, one table.")
+@click.option("--first", type=int, help="The first seed with --minutes.  [default: by the clock]")
+@click.option("--cores", type=click.IntRange(1), help="Processes for many runs.  [default: all cores]")
+@click.option("--shrink", is_flag=True, help="Find the shortest schedule that fails in the same way.")
+@click.option("--only", metavar="N,N,...", help="Only these events of the seed's schedule.")
+@click.option("--without", metavar="HOST,...", help="Without these hosts.")
+@click.option("--hosts", type=click.IntRange(2, 200), help="Hosts at most.  [default: the seed's]")
+@click.option("--virtual-nodes", type=click.IntRange(1, 8), help="Positions of each.  [default: the seed's]")
+@click.option("--list-size", type=click.IntRange(2, 64), help="Length of successor lists.  [default: the seed's]")
+@click.option("--table/--no-table", "knows_all", default=None, help="Whether hosts tell each other of all hosts.")
+@click.option("--schedule", "only_schedule", is_flag=True, help="Print what would happen, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="The outcome as one line of JSON.")
+@click.option("--verbose", "-v", is_flag=True, help="Say what the nodes log, too.")
+def ring(
+    seed: int | None,
+    seeds: str | None,
+    minutes: float | None,
+    first: int | None,
+    cores: int | None,
+    shrink: bool,
+    only: str | None,
+    without: str | None,
+    hosts: int | None,
+    virtual_nodes: int | None,
+    list_size: int | None,
+    knows_all: bool | None,
+    only_schedule: bool,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """A ring under random faults: hosts come, crash, return and leave, the
+    network is cut and mended, and after every event the invariants are looked
+    at.  The exit status says whether everything held."""
+    _log_to_screen(verbose)
+    if seeds is not None or minutes is not None:
+        _many(seeds, minutes, first, cores or multiprocessing.cpu_count(), as_json)
+        return
+    seed = 1 if seed is None else seed
+    changes: dict[str, Any] = {
+        "hosts": hosts,
+        "virtual_nodes": virtual_nodes,
+        "list_size": list_size,
+        "knows_all": knows_all,
+    }
+    setting = setting_for(seed)._replace(**{name: value for name, value in changes.items() if value is not None})
+    events = make_schedule(seed, setting)
+    chosen = sorted({int(number) for number in only.split(",") if number}) if only is not None else None
+    gone = without.split(",") if without else []
+    options = _options(changes)
+    if shrink:
+        chosen, gone = _shrink(seed, setting, events, chosen, gone)
+    left = _some(events, chosen, gone)
+    if only_schedule:
+        for number, event in enumerate(events):
+            click.echo(f"{number:4} {event}")
+        return
+    if not as_json:
+        click.echo(_told(setting))
+    result = run_churn(seed, setting, left, None if as_json else click.echo)
+    _tell(result, as_json, _command(seed, options, chosen, gone))
+
+
+@cli.command()
 @click.option("--seed", type=int, default=1, show_default=True, help="Decides everything; the same run every time.")
 @click.option("--hosts", type=click.IntRange(4, 200), default=10, show_default=True, help="Hosts at the start.")
 @click.option("--virtual-nodes", type=click.IntRange(1, 8), default=1, show_default=True, help="Positions of each.")
@@ -28,44 +102,172 @@ def cli() -> None:
     "--list-size", type=click.IntRange(2, 64), default=4, show_default=True, help="Length of successor lists."
 )
 @click.option("--loss", type=click.FloatRange(0, 0.5), default=0.01, show_default=True, help="Lost writes, sent again.")
-@click.option("--duplication", type=click.FloatRange(0, 0.5), default=0.0, help="Writes that arrive twice.")
-@click.option("--reordering", type=click.FloatRange(0, 0.5), default=0.0, help="Writes that overtake others.")
 @click.option("--partition/--no-partition", default=True, show_default=True, help="Cut the network, and mend it.")
+@click.option("--json", "as_json", is_flag=True, help="The outcome as one line of JSON.")
 @click.option("--verbose", "-v", is_flag=True, help="Say what the nodes log, too.")
-def ring(
+def story(
     seed: int,
     hosts: int,
     virtual_nodes: int,
     list_size: int,
     loss: float,
-    duplication: float,
-    reordering: float,
     partition: bool,
+    as_json: bool,
     verbose: bool,
 ) -> None:
     """A ring forms, loses a node, takes one in, is cut and mended, and gives files back."""
+    _log_to_screen(verbose)
+    result = run_ring(
+        seed, hosts, virtual_nodes, list_size, Faults(loss=loss), partition, None if as_json else click.echo
+    )
+    if as_json:
+        click.echo(json.dumps({"seed": seed, "held": not result.problems, **result._asdict()}))
+    else:
+        click.echo(f"{result.virtual_seconds:.0f} virtual seconds, {result.events} events, trace {result.trace}")
+        for problem in result.problems:
+            click.echo(f"FAILED: {problem}")
+        if not result.problems:
+            click.echo("everything held")
+    sys.exit(1 if result.problems else 0)
 
+
+# -- one seed ---------------------------------------------------------------------
+
+
+def _some(events: Sequence[Event], chosen: Iterable[int] | None, gone: Sequence[str]) -> list[Event]:
+    left = list(events) if chosen is None else [events[number] for number in chosen if 0 <= number < len(events)]
+    return without_hosts(left, gone)
+
+
+def _shrink(
+    seed: int, setting: Setting, events: Sequence[Event], chosen: list[int] | None, gone: list[str]
+) -> tuple[list[int], list[str]]:
+    """The events and the missing hosts of the shortest run that was found."""
+    numbers = list(range(len(events))) if chosen is None else chosen
+    first = run_churn(seed, setting, _some(events, numbers, gone))
+    if not first.problems:
+        raise click.ClickException("Everything held; there is nothing to shrink.")
+    kind = _kind(first)
+    click.echo(f"{len(numbers)} events: {first.problems[0]}")
+    runs = 0
+
+    def fails(left: Sequence[Event]) -> bool:
+        nonlocal runs
+        runs += 1
+        result = run_churn(seed, setting, left)
+        return bool(result.problems) and _kind(result) == kind
+
+    kept = ddmin(numbers, lambda some: fails(_some(events, some, gone)))
+    click.echo(f"{len(kept)} events are enough, after {runs} runs")
+    more = fewer_hosts(_some(events, kept, gone), fails)
+    gone = sorted({*gone, *more})
+    present = [number for number in kept if _some(events, [number], gone)]
+    left = ddmin(present, lambda some: fails(_some(events, some, gone)))
+    click.echo(f"{len(left)} events and {len(more)} hosts fewer, after {runs} runs")
+    return left, gone
+
+
+def _kind(result: ChurnResult) -> str:
+    """What counts as failing in the same way."""
+    return result.violated[0] if result.violated else "another problem"
+
+
+def _options(changes: dict[str, Any]) -> str:
+    words = []
+    for name, value in changes.items():
+        if value is not None and name == "knows_all":
+            words.append("--table" if value else "--no-table")
+        elif value is not None:
+            words.append(f"--{name.replace('_', '-')} {value}")
+    return "".join(f" {word}" for word in words)
+
+
+def _command(seed: int, options: str, chosen: Sequence[int] | None, gone: Sequence[str]) -> str:
+    only = f" --only {','.join(map(str, chosen))}" if chosen is not None else ""
+    without = f" --without {','.join(gone)}" if gone else ""
+    return f"peerstore-sim ring --seed {seed}{options}{only}{without}"
+
+
+def _told(setting: Setting) -> str:
+    faults = ", ".join(f"{name} {value:g}" for name, value in setting.faults._asdict().items() if value)
+    return (
+        f"at most {setting.hosts} hosts of {setting.virtual_nodes}, lists of {setting.list_size}, "
+        f"{'with' if setting.knows_all else 'without'} tables of all hosts, "
+        f"upkeep at least each {setting.longest_period:.0f} s, a failure each {setting.gap:.0f} s; {faults}"
+    )
+
+
+def _tell(result: ChurnResult, as_json: bool, command: str) -> None:
+    if as_json:
+        click.echo(json.dumps({"held": not result.problems, "command": command, **result._asdict()}))
+        sys.exit(1 if result.problems else 0)
+    faults = ", ".join(f"{count} {kind}" for kind, count in sorted(result.faults.items()))
+    lookups = ", ".join(f"{count} {kind}" for kind, count in sorted(result.lookups.items()))
+    click.echo(f"happened:  {faults}")
+    click.echo(f"checks:    {sum(result.checks.values()):,} ({_counted(result.checks)})")
+    click.echo(f"suspended: {sum(result.suspended.values()):,} ({_counted(result.suspended)})")
+    click.echo(
+        f"F* was kept for {result.held_seconds:.0f} s and broken for {result.suspended_seconds:.0f} s; "
+        f"at the latest {result.slowest:.1f} s after a failure all held again"
+    )
+    click.echo(f"lookups meanwhile: {lookups}")
+    click.echo(f"{result.virtual_seconds:.0f} virtual seconds, {result.events:,} events; trace {result.trace}")
+    for problem in result.problems:
+        click.echo(f"FAILED: {problem}")
+    if result.problems:
+        click.echo(f"Replay it with: {command}")
+        sys.exit(1)
+    click.echo("everything held")
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {counts[name]:,}" for name in sorted(counts, key=lambda name: (len(name), name)))
+
+
+# -- many seeds ----------------------------------------------------------------------
+
+
+def _many(seeds: str | None, minutes: float | None, first: int | None, cores: int, as_json: bool) -> None:
+    began = time.monotonic()
+    if seeds is not None:
+        low, _, high = seeds.partition("-")
+        try:
+            wanted: Iterable[int] = range(int(low), int(high or low) + 1)
+        except ValueError:
+            raise click.BadParameter("say it like 1-200.", param_hint="--seeds") from None
+    else:
+        first = int(time.time()) if first is None else first
+        click.echo(f"from seed {first} on", err=True)
+        wanted = itertools.count(first)
+    limit = None if minutes is None else began + 60 * minutes
+    tally = Tally()
+    for row in run_many(wanted, cores, lambda: limit is None or time.monotonic() < limit):
+        tally.add(row)
+        for problem in row.problems[:1]:
+            click.echo(f"FAILED: seed {row.seed}: {problem}", err=as_json)
+    if as_json:
+        failures = {row.seed: row.problems for row in tally.failures}
+        click.echo(json.dumps({"held": not failures, "sums": tally.sums, "failures": failures}))
+    else:
+        for line in table(tally):
+            click.echo(line)
+        click.echo(
+            f"at the latest {tally.slowest:.1f} s after a failure all held again; "
+            f"{time.monotonic() - began:.0f} s on {cores} cores"
+        )
+        for row in tally.failures:
+            click.echo(f"Replay it with: peerstore-sim ring --seed {row.seed}; shrink it with --shrink")
+        click.echo("everything held" if not tally.failures else f"{len(tally.failures)} seeds FAILED")
+    sys.exit(1 if tally.failures or not tally.sums else 0)
+
+
+def _log_to_screen(verbose: bool) -> None:
     @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         if verbose or event.get("log_level") == LogLevel.critical:
-            click.echo(f"    {formatEvent(event)}")
+            click.echo(f"    {formatEvent(event)}", err=True)
 
     globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False, discardBuffer=True)
-    faults = Faults(loss=loss, duplication=duplication, reordering=reordering)
-    began = time.monotonic()
-    result = run_ring(seed, hosts, virtual_nodes, list_size, faults, partition, click.echo)
-    click.echo(
-        f"{result.virtual_seconds:.0f} virtual seconds, {result.events} events, {result.checks} checks, "
-        f"in {time.monotonic() - began:.1f} s; trace {result.trace}"
-    )
-    if result.problems:
-        for problem in result.problems:
-            click.echo(f"FAILED: {problem}")
-        options = f"--hosts {hosts} --virtual-nodes {virtual_nodes} --list-size {list_size} --loss {loss}"
-        options += f" --duplication {duplication} --reordering {reordering}" + ("" if partition else " --no-partition")
-        click.echo(f"Replay it with: peerstore-sim ring --seed {seed} {options}")
-        sys.exit(1)
-    click.echo("everything held")
 
 
 def main() -> None:

@@ -1,11 +1,6 @@
-"""The ring's story, for a fixed list of seeds, and its exact replay."""
+"""The ring's story, with files in it, for a fixed list of seeds."""
 
 from __future__ import annotations
-
-import os
-import re
-import subprocess
-import sys
 
 from twisted.trial.unittest import TestCase
 
@@ -13,7 +8,7 @@ from peerstore.sim.network import Faults
 from peerstore.sim.ring_run import run_ring
 
 #: At most 12 positions; lists of 2 to 4 are short enough to be used up.
-SEEDS = range(1, 51)
+SEEDS = range(1, 17)
 
 
 class StoryTests(TestCase):
@@ -41,19 +36,3 @@ class StoryTests(TestCase):
         first, again, other = (run_ring(seed, 5).trace for seed in (7, 7, 8))
         self.assertEqual(first, again)
         self.assertNotEqual(first, other)
-
-
-class ReplayTests(TestCase):
-    """``peerstore-sim ring --seed N``: one command, the same run."""
-
-    def trace(self, hash_seed: str) -> str:
-        """The trace's hash, as another process prints it."""
-        command = [sys.executable, "-c", "from peerstore.sim.main import main; main()", "ring", "--seed", "11"]
-        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=environment)
-        self.assertIn("everything held", run.stdout)
-        return re.findall(r"trace ([0-9a-f]+)", run.stdout)[0]
-
-    def test_under_another_hash_seed(self) -> None:
-        """Nothing depends on the order of sets, or on the interpreter's secret."""
-        self.assertEqual(len({self.trace("0"), self.trace("1"), self.trace("4294967295")}), 1)
