@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from peerstore.client.source import ChangedMeanwhile, Found, folder_of, look_closely, open_file, show
 from peerstore.client.target import Target
@@ -22,6 +22,7 @@ __all__ = ["HiddenFile", "LocalTree"]
 #: Where files are written before they get their names.
 HIDDEN = RESERVED + b"sync"
 _PIECE = 1024 * 1024
+_T = TypeVar("_T")
 #: Of a mode that comes from elsewhere; never the right to act as somebody else.
 _FILE_MODE = 0o0777
 _FOLDER_MODE = 0o1777
@@ -214,18 +215,19 @@ class LocalTree:
         :raises peerstore.errors.StorageError: when something else is there.
         """
         self.expect(path, expected)
-        return self._target.place(file.name, path, mode & _FILE_MODE, mtime_ns, expected, False)
+        mode &= _FILE_MODE
+        return self._inside(path, lambda: self._target.place(file.name, path, mode, mtime_ns, expected, False))
 
     def symlink(self, path: bytes, text: bytes, mtime_ns: int, expected: Found | None) -> Found:
         """Make a symbolic link; like :meth:`place`."""
         self.expect(path, expected)
-        return self._target.symlink(path, text, mtime_ns, expected, False)
+        return self._inside(path, lambda: self._target.symlink(path, text, mtime_ns, expected, False))
 
     def folder(self, path: bytes, found: Found | None) -> None:
         """Make a folder, in place of a file or link that is expected."""
         if found is not None and found.kind != NodeKind.FOLDER:
-            self._target.remove(path, found)
-        self._target.folder(path)
+            self.remove(path, found)
+        self._inside(path, lambda: self._target.folder(path))
 
     def change_mode(self, found: Found, mode: int) -> Found:
         """Set the mode of a file or folder; what it then is.
@@ -249,7 +251,7 @@ class LocalTree:
 
         :raises ChangedMeanwhile: when it is not.
         """
-        self._target.remove(path, found)
+        self._inside(path, lambda: self._target.remove(path, found))
 
     def step_aside(self, found: Found, other: bytes) -> bool:
         """Rename a local file; false when the other name is taken.
@@ -258,8 +260,25 @@ class LocalTree:
         """
         if self.look(other) is not None:
             return False
-        self._target.rename(found.path, other, found)
+        self._inside(found.path, lambda: self._target.rename(found.path, other, found))
         return True
+
+    def _inside(self, path: bytes, step: Callable[[], _T]) -> _T:
+        """Take a step in the folder that holds a path.  If that is read-only
+        and ours, it is made writable for the moment: what its owner may not
+        change by accident still has to be what it is elsewhere."""
+        try:
+            return step()
+        except PermissionError:
+            folder = path.rpartition(b"/")[0]
+            found = self.look(folder) if folder else None
+            if found is None or found.mode & 0o300 == 0o300:
+                raise
+            self._target.attributes(folder, found.mode | 0o700, None)
+            try:
+                return step()
+            finally:
+                self._target.attributes(folder, found.mode, None)
 
     def sync(self, paths: Iterable[bytes]) -> None:
         """Make the names of these paths durable, or their absence."""

@@ -26,7 +26,9 @@ BATCH = 128
 PARALLEL = 8
 #: So many steps in a row that the ring failed: then it fails all.
 HOPELESS = 3
-#: A file that changed under our hands so many times is worth a word.
+#: A path that failed in so many plans is worth a word, one that changed under
+#: our hands in so many more.
+SOME_TIMES = 3
 MANY_TIMES = 10
 
 
@@ -61,7 +63,7 @@ class Worker:
         self._carrier = Carrier(client, tree, folder, agreed)
         self._failed: dict[bytes, PeerStoreError] = {}
         self._said: dict[bytes, str] = {}
-        self._busy: Counter[bytes] = Counter()
+        self._count: Counter[bytes] = Counter()
         self._in_a_row = 0
         self._stopped = False
 
@@ -88,7 +90,7 @@ class Worker:
             if not self._stopped:
                 await self._finish()
         self._said = {path: text for path, text in self._said.items() if path in self._failed}
-        self._busy = Counter({path: count for path, count in self._busy.items() if path in self._failed})
+        self._count = Counter({path: count for path, count in self._count.items() if path in self._failed})
         return not self._failed and not self._stopped
 
     # -- inside ----------------------------------------------------------------
@@ -174,14 +176,13 @@ class Worker:
                 self._agreed[path] = now
 
     def _not_now(self, path: bytes, error: PeerStoreError) -> None:
-        """One path has to wait; everything else goes on.  Said once; of what
-        is only being written just now, only when it goes on for long."""
+        """One path has to wait; everything else goes on.  Said once, when it
+        was no matter of a moment: files are written, and folders go, while we
+        are at it."""
+        self._count[path] += 1
+        often = MANY_TIMES if isinstance(error, ChangedMeanwhile) else SOME_TIMES
         text = str(error)
-        if isinstance(error, ChangedMeanwhile):
-            self._busy[path] += 1
-            if self._busy[path] % MANY_TIMES:
-                return
-        elif self._said.get(path) == text:
+        if self._count[path] < often or self._said.get(path) == text:
             return
         self._said[path] = text
         self._log.warn("one path has to wait: {why}", why=text)

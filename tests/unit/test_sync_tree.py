@@ -311,6 +311,55 @@ class WriteTests(TreeTestCase):
         self.assertEqual(synced, [self.place.stat().st_ino, (self.place / "d").stat().st_ino])
 
 
+class ReadOnlyTests(TreeTestCase):
+    """Folders into which their owner may not write."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.shut = self.place / "shut"
+        (self.shut / "old").mkdir(parents=True)
+        (self.shut / "f").write_text("x")
+        (self.shut / "g").write_text("x")
+        self.shut.chmod(0o555)
+        self.addCleanup(self.shut.chmod, 0o755)
+        # Root may write everywhere, so the system's part is played here.
+        for name in ("place", "symlink", "folder", "remove", "rename"):
+            self.patch(self.tree._target, name, self.guarded(getattr(self.tree._target, name)))
+
+    def guarded(self, step: Any) -> Any:
+        """A step that is refused while the folder is read-only."""
+
+        def call(*arguments: Any) -> Any:
+            if not self.shut.stat().st_mode & 0o200:
+                raise PermissionError(13, "Permission denied")
+            return step(*arguments)
+
+        return call
+
+    def test_every_step(self) -> None:
+        """Works, and leaves the folder as it was."""
+        self.put(b"shut/new", b"x")
+        self.put(b"shut/f", b"y", expected=self.found(b"shut/f"))
+        self.tree.symlink(b"shut/l", b"x", 0, None)
+        self.tree.folder(b"shut/d", None)
+        self.tree.remove(b"shut/old", self.found(b"shut/old"))
+        self.assertTrue(self.tree.step_aside(self.found(b"shut/g"), b"shut/h"))
+        self.assertEqual(sorted(os.listdir(self.shut)), ["d", "f", "h", "l", "new"])
+        self.assertEqual((self.shut / "f").read_text(), "y")
+        self.assertEqual(self.shut.stat().st_mode & 0o777, 0o555)
+
+    def test_a_step_that_fails_all_the_same(self) -> None:
+        """Also leaves it as it was."""
+        self.assertRaises(ChangedMeanwhile, self.put, b"shut/f", b"y")
+        before = self.found(b"shut/f")
+        self.patch(self.tree._target, "remove", self.refuse)
+        self.assertRaises(PermissionError, self.tree.remove, b"shut/f", before)
+        self.assertEqual(self.shut.stat().st_mode & 0o777, 0o555)
+
+    def refuse(self, *arguments: object) -> None:
+        raise PermissionError(13, "no")
+
+
 class AsideTests(TreeTestCase):
     """A local file that gives up its name."""
 
