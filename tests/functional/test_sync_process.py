@@ -537,5 +537,3 @@ def _kill(number: int) -> None:
         os.kill(number, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
