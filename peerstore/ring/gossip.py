@@ -98,7 +98,7 @@ class Gossip:
         told: bodies.HostMarks = await self._host.pool.call(
             address, "compare-hosts", bodies.CompareHosts(digests), TIMEOUT
         )
-        before = hosts.version
+        before = hosts.changes
         marks = told.marks[: MAX_MARKS + 1]
         for mark in marks:
             if mark.state == RETIRED:
@@ -110,10 +110,10 @@ class Gossip:
             # Of others we know better ourselves, unless we ask for it.
             if mark.state == ALIVE and (everything or mark.fp in lacking):
                 hosts.said_alive(mark.fp)
-        if hosts.version != before:
+        if hosts.changes != before:
             # Perhaps one of them belongs between us and a neighbour.
             self._host.wake()
-        return hosts.version != before
+        return hosts.changes != before
 
     def answer(self, caller: Any, body: bodies.CompareHosts) -> bodies.HostMarks:
         """What to tell a host that compares.

@@ -5,7 +5,9 @@ believed; so a position named on the wire as (fingerprint, index) gets its
 ring id from a key that was checked.
 
 Whether a host is *alive* is no more than a hint here: where to ask first, and
-whom to look for again.
+whom to look for again.  Nobody is forgotten for being dead: a host counts
+until it is retired, because a majority is one of all hosts that ever were
+admitted.  When it was last seen is kept beside it.
 """
 
 from __future__ import annotations
@@ -52,19 +54,23 @@ class Claim(NamedTuple):
 
 
 class _Host:
-    __slots__ = ("alive", "ids", "lost", "record")
+    __slots__ = ("alive", "ids", "lost", "record", "seen")
 
     def __init__(self, record: HostRecord) -> None:
         self.record = record
         self.alive = False
         #: When it was last found not to answer.
         self.lost = -math.inf
+        #: When it was last known to live; 0 for never.
+        self.seen = 0.0
         self.ids: dict[int, int] = {}
 
 
 class _Saved(NamedTuple):
     records: tuple[HostRecord, ...]
     retired: tuple[bytes, ...] = ()
+    #: For each record when that host was last seen, in whole seconds; 0 for never.
+    seen: tuple[int, ...] = ()
 
 
 class HostTable:
@@ -82,8 +88,10 @@ class HostTable:
         self._digests: dict[int, tuple[bytes, ...]] = {}
         self._claims: dict[str, int] = {}
         self.own_fp = b""
-        #: Raised whenever a host is learned or changes; to know when to save.
+        #: Raised whenever a host is learned, changes or dies; to know when to save.
         self.version = 0
+        #: Raised whenever a host is learned or changes; to know what is news.
+        self.changes = 0
         if own is not None:
             self.set_own(own)
 
@@ -151,7 +159,10 @@ class HostTable:
     def alive(self, fp: bytes) -> None:
         """This host answered just now."""
         host = self._hosts.get(fp)
-        if host is not None and not host.alive:
+        if host is None:
+            return
+        host.seen = self._clock.seconds()
+        if not host.alive:
             host.alive = True
             self._sorted = None
 
@@ -163,7 +174,7 @@ class HostTable:
             self.alive(fp)
 
     def dead(self, fp: bytes) -> None:
-        """This host did not answer; it is kept, and looked for again."""
+        """This host did not answer; it is kept, counted, and looked for again."""
         host = self._hosts.get(fp)
         if host is None or fp == self.own_fp:
             return
@@ -171,6 +182,8 @@ class HostTable:
         if host.alive:
             host.alive = False
             self._sorted = None
+            # When it was last seen outlives us.
+            self.version += 1
 
     def retire(self, fp: bytes) -> bool:
         """This host is gone for good and counts no more; true when that is
@@ -189,6 +202,7 @@ class HostTable:
 
     def _changed(self) -> None:
         self.version += 1
+        self.changes += 1
         self._sorted = None
         self._digests.clear()
 
@@ -216,6 +230,13 @@ class HostTable:
         """Whether the host is believed alive."""
         host = self._hosts.get(fp)
         return host is not None and host.alive
+
+    def last_seen(self, fp: bytes) -> float | None:
+        """When that host was last known to live, as the clock counts (a
+        node's clock: seconds since 1970): it answered, or somebody who had
+        met it said so.  None for never, and for nobody we know."""
+        host = self._hosts.get(fp)
+        return host.seen or None if host else None
 
     def record(self, fp: bytes) -> HostRecord | None:
         """The record of a host."""
@@ -325,17 +346,26 @@ class HostTable:
     # -- keeping -------------------------------------------------------------------
 
     def pack(self) -> bytes:
-        """All foreign records and the retired, to be kept on disk."""
-        records = tuple(self._hosts[fp].record for fp in self.fps())
-        return msgspec.msgpack.encode(_Saved(records, tuple(sorted(self._retired))))
+        """All foreign records, the retired, and when each host was last seen,
+        to be kept on disk."""
+        hosts = [self._hosts[fp] for fp in self.fps()]
+        saved = _Saved(
+            tuple(host.record for host in hosts), tuple(sorted(self._retired)), tuple(int(host.seen) for host in hosts)
+        )
+        return msgspec.msgpack.encode(saved)
 
     def unpack(self, raw: bytes) -> None:
         """Learn what :meth:`pack` gave.  ``ValueError`` for anything else."""
         saved = msgspec.msgpack.decode(raw, type=_Saved)
         for fp in saved.retired:
             self.retire(fp)
-        for record in saved.records:
+        now = self._clock.seconds()
+        never = (0,) * len(saved.records)
+        for record, seen in zip(saved.records, (*saved.seen, *never), strict=False):
             self.learn(record)
+            host = self._hosts.get(ids.fingerprint(record.spki))
+            if host is not None and host.seen < seen <= now:
+                host.seen = float(seen)
 
 
 def _is_newer(incarnation: int, known: int) -> bool:

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore import ids
-from peerstore.errors import BadMessage, HostRetired, NotReady
+from peerstore.errors import BadMessage, HostRetired, LookupFailed, NotReady
 from peerstore.ring.gossip import MAX_MARKS, shares_for
 from peerstore.ring.host import RingHost
 from peerstore.ring.hosts import ALIVE, RETIRED
@@ -188,6 +188,81 @@ class SpreadTests(GossipTestCase):
         self.net.result(_deferred(host.gossip.exchange(address_of("m1"))))
         self.assertFalse(host.hosts.is_alive(gone.fp))
         self.assertEqual(len(host.hosts), len(self.host("m1").hosts))
+
+
+class RememberedTests(GossipTestCase):
+    """Dead hosts leave every list at once, and nobody's table: n counts those
+    that were ever admitted and not retired."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.names = self.net.ring(6)
+        self.net.run(60)
+        self.gone = [self.net.machines[name] for name in ("m2", "m4")]
+        self.rest = [name for name in self.names if name not in ("m2", "m4")]
+        self.died = self.net.clock.seconds()
+        for machine in self.gone:
+            machine.crash()
+        self.net.run(60)
+
+    def check_known(self, name: str) -> None:
+        """That host has them in no list, and in its table: when last seen, too."""
+        host = self.host(name)
+        dead = {machine.fp for machine in self.gone}
+        self.assertFalse(dead & {member.fp for place in host.positions for member in place.neighbours()})
+        self.assertFalse(dead & {member.fp for member in host.hosts.ring()})
+        for machine in self.gone:
+            self.assertFalse(host.hosts.is_alive(machine.fp))
+            self.assertEqual(host.hosts.record(machine.fp), record_of(machine.name))
+
+    def test_by_those_that_were_there(self) -> None:
+        """All four know six, and when they last heard of each."""
+        for name in self.rest:
+            self.check_known(name)
+            hosts = self.host(name).hosts
+            self.assertEqual(hosts.known_count(), 6)
+            seen = [hosts.last_seen(machine.fp) for machine in self.gone]
+            self.assertTrue(all(at is not None and self.died - 70 < at <= self.died + 0.01 for at in seen), seen)
+
+    def test_by_those_that_come_later(self) -> None:
+        """A newcomer never met them, and counts them all the same."""
+        self.net.start("late", "m0")
+        self.assertTrue(self.net.until(lambda: self.counts() == {7}, 120), self.counts())
+        self.check_known("late")
+
+    def test_by_those_that_start_again(self) -> None:
+        """All of them, on what is on their disks."""
+        before = {name: self.host(name).hosts.last_seen(self.gone[0].fp) for name in self.rest}
+        for name in self.rest:
+            self.net.machines[name].crash()
+        for name in self.rest:
+            self.net.start(name)
+        self.net.run(60)
+        self.assertEqual(self.counts(), {6})
+        for name in self.rest:
+            self.check_known(name)
+            self.assertEqual(self.host(name).hosts.last_seen(self.gone[0].fp), float(int(before[name] or 0)))
+
+    def test_by_one_that_dials_in_vain(self) -> None:
+        """A lookup is refused once: not asked again, not forgotten."""
+        host = self.host("m0")
+        other = self.net.machines["m3"]
+        other.crash()
+        where = host.hosts.position(other.fp, 0)
+        self.assertRaises(LookupFailed, self.net.result, _deferred(host.search(where.id).owner([where])))
+        self.assertFalse(host.hosts.is_alive(other.fp))
+        self.assertEqual(host.hosts.known_count(), 6)
+
+    def test_until_they_come_back(self) -> None:
+        """Then they are as good as before."""
+        for machine in self.gone:
+            machine.start("m0")
+        self.assertTrue(self.net.until(self.net.is_ideal, 30))
+        fp = self.gone[0].fp
+        after = self.net.machines["m2"].ring.positions[0].successors[0].fp
+        near = next(machine.ring.hosts for machine in self.net.running() if machine.fp == after)
+        self.assertTrue(near.is_alive(fp))
+        self.assertGreater(near.last_seen(fp) or 0, self.died)
 
 
 class ReturnTests(GossipTestCase):

@@ -293,6 +293,12 @@ class KeepTests(TableTestCase):
         self.table.unpack(raw)
         self.assertEqual(self.table.fps(), [fp_of("a")])
 
+    def test_a_folder_from_before_it_was_kept_who_was_seen_when(self) -> None:
+        """Records and the retired are read; nobody was seen yet."""
+        self.table.unpack(msgspec.msgpack.encode([[record_of("a")], [fp_of("b")]]))
+        self.assertEqual((self.table.fps(), self.table.is_retired(fp_of("b"))), ([fp_of("a")], True))
+        self.assertIsNone(self.table.last_seen(fp_of("a")))
+
     @quick
     @given(st.binary(max_size=64))
     def test_damage_is_an_error(self, raw: bytes) -> None:
@@ -303,12 +309,76 @@ class KeepTests(TableTestCase):
             return
 
     def test_frozen(self) -> None:
-        """The bytes on disk: [[record...], [fingerprint...]]."""
+        """The bytes on disk: [[record...], [fingerprint...], [second...]]."""
+        self.clock.advance(1_800_000_000 - self.clock.seconds())
         table = HostTable(self.clock)
         table.learn(HostRecord(b"k" * 64, ("tcp:a:1",), 3, 3, 8))
+        table.alive(table.fps()[0])
         table.retire(b"r" * 32)
         record = "96" + "c440" + "6b" * 64 + "91a7" + b"tcp:a:1".hex() + "030308c400"
-        self.assertEqual(table.pack().hex(), "9291" + record + "91c420" + "72" * 32)
+        self.assertEqual(table.pack().hex(), "9391" + record + "91c420" + "72" * 32 + "91ce6b49d200")
+
+
+class SeenTests(TableTestCase):
+    """Who does not answer is not forgotten, nor when it last did."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock.advance(1000)
+        self.table.learn(record_of("a"))
+
+    def test_never(self) -> None:
+        """Heard of, but not met; and nobody at all."""
+        self.assertIsNone(self.table.last_seen(fp_of("a")))
+        self.assertIsNone(self.table.last_seen(fp_of("nobody")))
+
+    def test_each_answer_counts(self) -> None:
+        """Not only the one with which it came to life."""
+        self.table.alive(fp_of("a"))
+        first = self.table.last_seen(fp_of("a"))
+        self.clock.advance(50)
+        self.table.alive(fp_of("a"))
+        self.assertEqual((first, self.table.last_seen(fp_of("a"))), (self.clock.seconds() - 50, self.clock.seconds()))
+
+    def test_the_dead_are_known_counted_and_were_seen_when_they_were(self) -> None:
+        """Out of all lists at once, and never out of the table."""
+        self.table.alive(fp_of("a"))
+        seen = self.clock.seconds()
+        self.clock.advance(3600)
+        self.table.dead(fp_of("a"))
+        self.assertEqual((self.table.ring(), self.table.is_alive(fp_of("a"))), ([], False))
+        self.assertEqual((self.table.known_count(), self.table.fps(alive=False)), (2, [fp_of("a")]))
+        self.assertEqual(self.table.last_seen(fp_of("a")), seen)
+
+    def test_a_death_is_worth_keeping(self) -> None:
+        """On disk, but no news to anybody: one that was dead before is none."""
+        self.table.alive(fp_of("a"))
+        version, changes = self.table.version, self.table.changes
+        self.table.dead(fp_of("a"))
+        self.assertEqual((self.table.version > version, self.table.changes), (True, changes))
+        version = self.table.version
+        self.table.dead(fp_of("a"))
+        self.assertEqual(self.table.version, version)
+
+    def test_it_outlives_us(self) -> None:
+        """What is kept on disk comes back, to the second; for each its own."""
+        for name in ("b", "c"):
+            self.table.learn(record_of(name))
+        self.table.alive(fp_of("b"))
+        self.clock.advance(7.5)
+        self.table.alive(fp_of("c"))
+        other = HostTable(self.clock, record_of("me", 6))
+        other.unpack(self.table.pack())
+        now = self.clock.seconds()
+        seen = [other.last_seen(fp_of(name)) for name in "abc"]
+        self.assertEqual(seen, [None, float(int(now - 7.5)), float(int(now))])
+
+    def test_a_day_that_has_not_come_yet_is_not_believed(self) -> None:
+        """The machine's clock was wrong, and has been set back."""
+        self.table.alive(fp_of("a"))
+        other = HostTable(Clock(), record_of("me", 6))
+        other.unpack(self.table.pack())
+        self.assertIsNone(other.last_seen(fp_of("a")))
 
 
 class RecordsTests(TableTestCase):
