@@ -36,7 +36,6 @@ __all__ = [
     "joined",
     "make_list",
     "owns",
-    "predecessor_lost",
     "rectified",
     "refreshed",
     "stabilized",
@@ -171,20 +170,12 @@ def rectified(state: PositionState, notifier: Member, predecessor_alive: bool) -
     return _changed(state, notifier, successors)
 
 
-def predecessor_lost(state: PositionState) -> PositionState:
-    """The predecessor does not answer; the list is not touched.
-
-    With nobody after us, either, we are alone, and it is forgotten.
-    """
-    if state.predecessor is None or not state.successors:
-        return _changed(state, None, state.successors)
-    return _changed(state, state.predecessor, state.successors, suspected=True)
-
-
 def drop_host(state: PositionState, fp: bytes) -> PositionState:
     """A host does not answer: none of its positions is kept.
 
     The rest of the list moves up; its tail is never taken for proof of life.
+    A predecessor is suspected from then on.  With nobody after us, either, we
+    are alone, and it is forgotten.
     """
     return _without(state, lambda entry: entry.fp == fp)
 

@@ -9,7 +9,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore import ids
 from peerstore.errors import BadMessage, NotReady
-from peerstore.ring import position as steps
 from peerstore.ring.upkeep import PositionUpkeep
 from peerstore.wire import bodies
 from peerstore.wire.session import Greeting
@@ -50,7 +49,7 @@ class NeighbourTests(AnswerTestCase):
 
     def test_a_suspected_predecessor_is_not_told(self) -> None:
         """Nobody is sent to one who does not answer."""
-        self.place.state = steps.predecessor_lost(self.place.state)
+        self.place.state = self.place.state._replace(suspected=True)
         self.assertIsNone(self.ask("get-neighbours", bodies.GetNeighbours(0)).predecessor)
 
     def test_only_members_answer(self) -> None:
@@ -104,7 +103,7 @@ class FindTests(AnswerTestCase):
 
     def test_a_range_is_told_even_if_its_end_is_suspected(self) -> None:
         """The asker checks the claim against it."""
-        self.place.state = steps.predecessor_lost(self.place.state)
+        self.place.state = self.place.state._replace(suspected=True)
         self.assertIsNotNone(self.find(self.place.id).predecessor)
         self.assertIsNone(self.find(self.place.id + 1).predecessor)
 

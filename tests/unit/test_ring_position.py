@@ -147,7 +147,7 @@ class StabilizeTests(SynchronousTestCase):
 
     def test_leaves_the_predecessor_alone(self) -> None:
         """Only the list is taken over; a suspicion stands."""
-        before = steps.predecessor_lost(state(0, (2, 4), 6))
+        before = steps.drop_host(state(0, (2, 4), 6), fp_of(6))
         new, _ = steps.stabilized(before, member(2), member(0), members([4, 6]))
         self.assertEqual((new.predecessor, new.suspected), (member(6), True))
 
@@ -191,7 +191,7 @@ class AdoptTests(SynchronousTestCase):
 
     def test_leaves_the_predecessor_alone(self) -> None:
         """Adopting a successor says nothing of who is before us."""
-        before = steps.predecessor_lost(state(0, (4,), 6))
+        before = steps.drop_host(state(0, (4,), 6), fp_of(6))
         self.assertTrue(steps.adopted(before, member(2), members([4])).suspected)
 
 
@@ -216,7 +216,7 @@ class RectifyTests(SynchronousTestCase):
 
     def test_a_suspected_one_that_answers_again_is_no_longer_suspected(self) -> None:
         """It notified us itself."""
-        before = steps.predecessor_lost(state(0, (2, 4), 6))
+        before = steps.drop_host(state(0, (2, 4), 6), fp_of(6))
         after = steps.rectified(before, member(6), False)
         self.assertEqual((after.predecessor, after.suspected), (member(6), False))
 
@@ -256,7 +256,6 @@ class LossTests(SynchronousTestCase):
     def test_a_lost_predecessor_is_suspected_and_its_range_still_claimed(self) -> None:
         """Others are told of none; but the keys behind it have no other owner."""
         for lost in (
-            steps.predecessor_lost(state(0, (2, 4), 6)),
             steps.drop_host(state(0, (2, 4), 6), fp_of(6)),
             steps.drop_member(state(0, (2, 4), 6), eight(6)),
         ):
@@ -276,7 +275,7 @@ class LossTests(SynchronousTestCase):
             steps.drop_host(steps.drop_host(state(0, (2,), 6), fp_of(2)), fp_of(6)),
             steps.drop_host(steps.drop_host(state(0, (2,), 6), fp_of(6)), fp_of(2)),
             steps.drop_host(state(0, (2,), 2), fp_of(2)),
-            steps.predecessor_lost(state(0, (), 6)),
+            steps.drop_host(state(0, (), 6), fp_of(6)),
         ):
             self.assertEqual((gone.predecessor, gone.successors, gone.suspected), (None, (), False))
             self.assertTrue(all(steps.owns(gone, eight(key)) for key in range(EIGHT)))
@@ -338,7 +337,7 @@ class EpochTests(SynchronousTestCase):
             steps.adopted(before, member(two), members(told)),
             steps.rectified(before, member(two), alive),
             steps.rectified(before, member(one), alive),
-            steps.predecessor_lost(before),
+            steps.drop_host(before, fp_of(two)),
             steps.drop_host(before, fp_of(one)),
         ):
             same = _told(before) == _told(after)
