@@ -123,8 +123,7 @@ class RingAnswers:
     def compare_hosts(self, caller: Any, body: bodies.CompareHosts) -> bodies.HostMarks:
         """What we know of hosts and the caller does not, or the other way
         round: in that case we ask it in our turn."""
-        if (caller.copies, caller.virtual_nodes) != (self._host.copies, len(self._host.positions)):
-            raise NotReady("That node belongs to a ring with other settings.")
+        self._check_settings(caller)
         return self._host.gossip.answer(caller, body)
 
     def _meet(self, caller: Any) -> None:
@@ -134,14 +133,18 @@ class RingAnswers:
         if caller.fp == self._host.fp:
             self._note_twin(caller)
             return
-        if (caller.copies, caller.virtual_nodes) != (self._host.copies, len(self._host.positions)):
-            raise NotReady("That node belongs to a ring with other settings.")
+        self._check_settings(caller)
         if self._host.hosts.is_retired(caller.fp):
             raise NotReady("That node was retired from this ring.")
         record = bodies.HostRecord(
             caller.spki, (caller.address,), caller.incarnation, caller.copies, caller.virtual_nodes
         )
         self._host.hosts.learn(record)
+
+    def _check_settings(self, caller: Any) -> None:
+        """Rings that differ in k or v do not merge."""
+        if (caller.copies, caller.virtual_nodes) != (self._host.copies, len(self._host.positions)):
+            raise NotReady("That node belongs to a ring with other settings.")
 
     def _note_twin(self, caller: Any) -> None:
         """Who greets us with our own key is ourselves, or a copy of us."""

@@ -30,6 +30,7 @@ from peerstore.ring.liveness import Liveness
 from peerstore.ring.lookup import Located, LookupClient, Search
 from peerstore.ring.member import Member
 from peerstore.ring.seeking import Seeker
+from peerstore.ring.strangers import Strangers
 from peerstore.ring.upkeep import PositionUpkeep
 from peerstore.util.periodic import Periodic
 from peerstore.wire import bodies
@@ -115,6 +116,7 @@ class RingHost:
         self._seeker = Seeker(self, self._joiner, longest_period)
         self._answers = RingAnswers(self)
         self.liveness = Liveness(self)
+        self.strangers = Strangers(self)
         self.gossip = Gossip(self)
         self.identity = Identity(self, keep_incarnation)
         self._client = LookupClient(

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from peerstore import ids
-from peerstore.errors import LookupFailed, PeerError, RemoteError, RingMismatch
+from peerstore.errors import LookupFailed, PeerError, RemoteError
 from peerstore.interfaces import IPeerPool
 from peerstore.ring import position as steps
 from peerstore.ring.lookup import Search, Step, fetch_records
@@ -75,7 +75,6 @@ class Joiner:
         self._rounds = 0
         self._began: float | None = None
         self._said_alone = False
-        self._left_alone: set[str] = set()
         self._unmet = set(host.bootstrap)
         self._heard: set[str] = set()
         self._contact = ""
@@ -238,11 +237,7 @@ class Joiner:
         return {address: answers[address] for address in wanted if address in answers}
 
     async def _meet(self, address: str) -> bool | None:
-        """Whether a member of our ring answers there; None for nobody at all.
-
-        :raises peerstore.errors.RingMismatch: never here: it is logged, and
-            the other ring is left alone.
-        """
+        """Whether a member of our ring answers there; None for nobody of it."""
         host = self._host
         if host.status == "JOINING" or self.searching:
             host.pool.forget_backoff(address)
@@ -255,7 +250,7 @@ class Joiner:
                     host.hosts.claimed(greeting.incarnation, greeting.address)
                 return None
             if (greeting.copies, greeting.virtual_nodes) != (host.copies, len(host.positions)):
-                self._leave_alone(address, greeting)
+                host.strangers.found(address, greeting.copies, greeting.virtual_nodes)
                 return None
             pong: bodies.Pong = await peer.call("ping", bodies.Ping(), 2.0)
         except (PeerError, RemoteError):
@@ -272,16 +267,6 @@ class Joiner:
         if pong.status == "MEMBER":
             self._unmet.discard(address)
         return pong.status == "MEMBER"
-
-    def _leave_alone(self, address: str, greeting: Greeting) -> None:
-        """Another ring's node: said once, and not looked for any more."""
-        self._unmet.discard(address)
-        if address not in self._left_alone and len(self._left_alone) < DIALS:
-            self._left_alone.add(address)
-            error = RingMismatch(
-                f"The ring at {address} keeps {greeting.copies} copies, with {greeting.virtual_nodes} positions a host."
-            )
-            self._log.warn("{what} It is not ours and is left alone.", what=str(error))
 
     async def _join_through(self, place: PositionUpkeep, address: str) -> bool:
         host = self._host
@@ -352,7 +337,7 @@ class Joiner:
                     epoch=place.state.epoch + 1,
                 )
             )
-        if host.bootstrap and not self._said_alone:
+        if host.bootstrap and not self._said_alone and not host.strangers.met:
             self._said_alone = True
             self._log.warn(
                 "nobody answers at {where}; this node starts alone and joins when somebody does",

@@ -351,17 +351,60 @@ class SettingsTests(JoinTestCase):
         """Then they are not known."""
         self.assertIsNone(self.discovered("gone"))
 
-    def test_a_ring_that_differs_is_left_alone(self) -> None:
-        """It was down when we started.  Said once, and nobody of it is taken in."""
+    def differing(self, name: str, *bootstrap: str) -> RingHost:
+        """That machine starts, and keeps five copies where others keep three."""
+        self.net.machine(name).copies = 5
+        return self.net.start(name, *bootstrap)
+
+    def test_a_ring_that_was_down_and_differs(self) -> None:
+        """The node began alone: it says what is wrong and what to do, and
+        nobody is taken in."""
         host = self.net.start("b", "a")
         self.net.until(lambda: host.status == "MEMBER", 30)
-        other = self.net.machine("a")
-        other.copies = 5
-        other.start()
+        other = self.differing("a")
         self.net.run(120)
-        self.assertEqual((host.alone, other.ring.alone), (True, True))
-        self.assertEqual(len(self.words("is left alone")), 1)
+        self.assertEqual((host.alone, other.alone), (True, True))
+        (said,) = self.words("The ring at tcp:a:1 keeps 5 copies, with 1 positions a host, and this node 3, with 1")
+        self.assertIn("this node is alone", said)
+        self.assertIn("Start it again without --copies and --virtual-nodes", said)
         self.assertEqual(len(host.hosts), 1)
+
+    def test_it_says_so_again_as_long_as_it_lasts(self) -> None:
+        """Every ten minutes."""
+        self.net.start("b", "a")
+        self.net.run(30)
+        self.differing("a")
+        self.net.run(3600)
+        self.assertIn(len(self.words("this node is alone")), (5, 6, 7))
+
+    def test_it_is_not_said_that_nobody_answers(self) -> None:
+        """Somebody does; and it is a member all the same, of a ring of its own."""
+        self.differing("a")
+        host = self.net.start("b", "a")
+        self.net.run(30)
+        self.assertEqual((host.status, self.words("nobody answers")), ("MEMBER", []))
+        self.assertEqual(len(self.words("this node is alone")), 1)
+
+    def test_it_joins_once_the_other_has_been_put_right(self) -> None:
+        """It looks there again, however long that took."""
+        self.net.start("b", "a")
+        self.net.run(10)
+        self.differing("a")
+        self.net.run(3000)
+        self.net.machines["a"].crash()
+        self.net.machines["a"].copies = 3
+        self.net.start("a")
+        self.ideal("a", "b", seconds=15)
+
+    def test_a_ring_that_finds_another_one(self) -> None:
+        """One of its nodes was told of it: said once, and it is left alone."""
+        self.differing("other")
+        self.net.ring(3)
+        self.net.start("new", "m0", "other")
+        self.net.run(3600)
+        self.assertEqual(len(self.words("The ring at tcp:other:1 keeps 5 copies")), 1)
+        self.assertEqual(len(self.words("That one is left alone.")), 1)
+        self.assertTrue(self.net.is_ideal(["m0", "m1", "m2", "new"]))
 
     def test_its_questions_are_refused(self) -> None:
         """Nor does it take us in, if it is the one that asks."""
