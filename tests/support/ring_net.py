@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import random
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -21,7 +22,17 @@ from peerstore.ring.hosts import HostTable
 from peerstore.ring.lookup import LookupClient
 from peerstore.sim.clock import SimClock
 from peerstore.wire import bodies
-from peerstore.wire.messages import METHODS, decode_body, encode_body, error_for, status_for
+from peerstore.wire.framing import encode_frame
+from peerstore.wire.messages import (
+    METHODS,
+    Request,
+    Response,
+    decode_body,
+    encode_body,
+    encode_message,
+    error_for,
+    status_for,
+)
 from peerstore.wire.session import SUITE_CLEAR, VERSION, Greeting
 
 __all__ = ["Machine", "RingNet", "address_of", "record_of", "spki_of"]
@@ -29,6 +40,9 @@ __all__ = ["Machine", "RingNet", "address_of", "record_of", "spki_of"]
 COPIES = 3
 LATENCY = 0.002
 DIAL_TIMEOUT = 3.0
+#: Bytes of a question and of an answer beside method and body, as framed.
+QUESTION = len(encode_frame(encode_message(Request(1000, "", bytes(20), 100_000, 5000, b""))))
+ANSWER = len(encode_frame(encode_message(Response(1000, 0, 100_000, b""))))
 
 
 def spki_of(name: str) -> bytes:
@@ -147,7 +161,8 @@ class RingNet:
 
     *blocked* holds (from, to) pairs of names between which no call gets
     through; *mute* names hosts that never answer; *lies* replaces a machine's
-    answer to a method: ``lies[name, method](true answer)``.
+    answer to a method: ``lies[name, method](true answer)``.  *traffic* counts
+    bytes by method, questions and answers as framed.
     """
 
     def __init__(
@@ -167,6 +182,7 @@ class RingNet:
         self.lies: dict[tuple[str, str], Answer] = {}
         self.errors: dict[tuple[str, str], Exception] = {}
         self.calls: list[tuple[str, str, str]] = []
+        self.traffic: Counter[str] = Counter()
 
     # -- machines ------------------------------------------------------------------
 
@@ -422,7 +438,9 @@ class MachinePool:
         caller = self.machine.greeting() if self.machine is not None else _a_user(self.name)
         answer: Deferred[Any] = Deferred(lambda _: None)
         self._in_flight.append((target, answer))
-        net.clock.callLater(LATENCY, self._arrived, target, method, encode_body(body), caller, answer)
+        raw = encode_body(body)
+        net.traffic[method] += QUESTION + len(method) + len(raw)
+        net.clock.callLater(LATENCY, self._arrived, target, method, raw, caller, answer)
         return answer
 
     def _arrived(self, target: Machine, method: str, raw: bytes, caller: Greeting, answer: Deferred[Any]) -> None:
@@ -448,6 +466,7 @@ class MachinePool:
             assert result.value is not None
             answer.errback(error_for(*status_for(result.value)))
         else:
+            self.net.traffic[method] += ANSWER + len(result)
             answer.callback(decode_body(result, METHODS[method].response))
 
 

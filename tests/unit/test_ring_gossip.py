@@ -165,6 +165,48 @@ class SpreadTests(GossipTestCase):
         self.assertLess(told.count("compare-hosts") / 20 / 300, 0.06)
         self.assertEqual(told.count("get-node-records"), 0)
 
+    def per_minute(self, minutes: int) -> tuple[float, float]:
+        """Exchanges, and bytes of exchanges and of what they fetched, for each
+        host in a minute."""
+        self.net.traffic.clear()
+        before = len(self.net.calls)
+        self.net.run(60 * minutes)
+        share = 1 / minutes / len(self.net.running())
+        calls = sum(method == "compare-hosts" for _, _, method in self.net.calls[before:])
+        return calls * share, (self.net.traffic["compare-hosts"] + self.net.traffic["get-node-records"]) * share
+
+    def test_what_it_costs_at_a_hundred_hosts(self) -> None:
+        """Two exchanges a minute for each, of 0.44 kB each way and back; a
+        newcomer makes that ten or so, for a minute, and all know it then."""
+        names = self.net.frozen(100, fingers=False, table=True)
+        self.net.thaw(names)
+        self.net.run(120)
+        calls, size = self.per_minute(3)
+        self.assertLess(calls, 2.3)
+        self.assertLess(size, 950)
+        self.net.start("new", "m0")
+        calls, size = self.per_minute(1)
+        self.assertEqual(self.counts(), {101})
+        self.assertLess(calls, 15)
+        self.assertLess(size, 10_000)
+        calls, size = self.per_minute(1)
+        self.assertLess(size, 1200)
+
+    def test_no_message_grows_with_the_ring(self) -> None:
+        """Two tables of two thousand that have nothing in common: each exchange
+        is bounded, and they get there."""
+        one, two = self.net.frozen(2)
+        for number in range(2000):
+            self.host((one, two)[number % 2]).hosts.learn(record_of(f"h{number}"))
+        sizes: list[int] = []
+        for exchange in range(12):
+            asker, asked = (one, two) if exchange % 2 else (two, one)
+            self.net.traffic.clear()
+            self.net.result(_deferred(self.host(asker).gossip.exchange(address_of(asked))))
+            sizes.append(self.net.traffic["compare-hosts"])
+        self.assertLess(max(sizes), 24_000)
+        self.assertEqual([len(self.host(name).hosts) for name in (one, two)], [2002, 2002])
+
     def test_lookups_take_one_step(self) -> None:
         """Where everybody knows everybody."""
         names = self.net.ring(30)

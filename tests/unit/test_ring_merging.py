@@ -95,6 +95,49 @@ class PartitionTests(MergeTestCase):
             self.net.run(seconds)
         self.ideal(90)
 
+    def test_one_way(self) -> None:
+        """One half can dial the other, and is not dialled back: as behind a
+        router.  Nobody claims a key twice on his side, and it mends."""
+        names = self.net_of(10)
+        self.net.cut(names[:5], names[5:], one_way=True)
+        self.net.run(180)
+        for half in (names[:5], names[5:]):
+            for number in range(16):
+                claimed = set(self.net.owners(number * ids.RING_SIZE // 16)) & set(half)
+                self.assertLessEqual(len(claimed), 1)
+        self.net.heal()
+        self.ideal(90)
+
+    def test_flapping_one_way(self) -> None:
+        """Now the one half cannot dial the other, now the other way round,
+        now neither; never quiet for long."""
+        names = self.net_of(10)
+        near, far = names[:5], names[5:]
+        for seconds in (1, 4, 9, 2, 15, 6, 30):
+            self.net.cut(near, far, one_way=True)
+            self.net.run(seconds)
+            self.net.heal()
+            self.net.cut(far, near, one_way=True)
+            self.net.run(seconds)
+            self.net.cut(near, far)
+            self.net.run(seconds / 2)
+            self.net.heal()
+            self.net.run(1)
+        self.ideal(90)
+
+    def test_three_islands_that_flap(self) -> None:
+        """Which two of them reach each other changes all the time."""
+        names = self.net_of(12)
+        parts = [names[:4], names[4:8], names[8:]]
+        for number, seconds in enumerate((3, 11, 2, 20, 5, 40, 7)):
+            self.net.heal()
+            alone = number % 3
+            others = [name for at, part in enumerate(parts) if at != alone for name in part]
+            self.net.cut(parts[alone], others)
+            self.net.run(seconds)
+        self.net.heal()
+        self.ideal(90)
+
     def test_links_that_go_and_come_in_another_order(self) -> None:
         """Some machines lose all their links one by one, and get them back."""
         for seed in range(3):
