@@ -257,6 +257,12 @@ class HostTable:
             fp for fp in sorted(self._hosts) if fp != self.own_fp and (alive is None or self._hosts[fp].alive == alive)
         ]
 
+    def gone(self, most: int) -> list[Member]:
+        """One position each of foreign hosts believed dead, those that were
+        seen last first."""
+        dead = sorted(self.fps(alive=False), key=lambda fp: -self._hosts[fp].seen)
+        return [self.position(fp, 0) for fp in dead[:most]]
+
     def unknown(self, refs: Iterable[PositionRef]) -> tuple[bytes, ...]:
         """Fingerprints among *refs* whose keys we have not seen, once each."""
         fps = (ref.fp for ref in refs)

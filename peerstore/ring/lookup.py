@@ -32,6 +32,8 @@ MAX_BACKWARDS = 32
 #: Members nearer to the key that are asked before a claim is believed.
 SECOND_OPINIONS = 2
 ATTEMPTS = 6
+#: Hosts believed dead that a client dials when it believes nobody alive.
+LAST_RESORT = 5
 PAUSE = 0.2
 #: No further attempt begins after so many seconds, and no single one lasts
 #: longer.
@@ -93,7 +95,8 @@ async def resolve_all(pool: IPeerPool, hosts: HostTable, address: str) -> None:
     records: bodies.NodeRecords = await peer.call("get-node-records", bodies.GetNodeRecords(()), STEP_TIMEOUT)
     for record in records.records[:MAX_RECORDS]:
         hosts.learn(record)
-        hosts.alive(ids.fingerprint(record.spki))
+        hosts.said_alive(ids.fingerprint(record.spki))
+    hosts.alive(peer.fp)
 
 
 class LookupClient:
@@ -143,8 +146,14 @@ class LookupClient:
         raise LookupFailed(f"The owner of {ids.short(key)} could not be found: {why}", "Try again in a moment.")
 
     def _starts(self, key: int) -> list[Member | str]:
-        """Where to begin: the likely owner, members before the key, seeds."""
-        return [*guesses(self._hosts.ring(), key), *self._seeds()]
+        """Where to begin: the likely owner, members before the key, seeds.
+
+        A client that takes everybody for dead was probably cut off itself:
+        it tries them again.  (A host looks for them without being asked.)
+        """
+        likely = guesses(self._hosts.ring(), key)
+        lost = self._hosts.gone(LAST_RESORT) if self._here is None and not likely else []
+        return [*likely, *self._seeds(), *lost]
 
 
 def guesses(ring: Sequence[Member], key: int) -> list[Member]:

@@ -230,6 +230,13 @@ class SpreadTests(GossipTestCase):
         self.net.result(_deferred(host.gossip.exchange(address_of("m1"))))
         self.assertFalse(host.hosts.is_alive(gone.fp))
         self.assertEqual(len(host.hosts), len(self.host("m1").hosts))
+        # Nor later, unless we ask for everything: it has been dead all along.
+        self.net.run(60)
+        self.host("m1").hosts.learn(record_of("unheard of, too"))
+        self.net.result(_deferred(host.gossip.exchange(address_of("m1"))))
+        self.assertFalse(host.hosts.is_alive(gone.fp))
+        self.net.result(_deferred(host.gossip.exchange(address_of("m1"), everything=True)))
+        self.assertTrue(host.hosts.is_alive(gone.fp))
 
 
 class RememberedTests(GossipTestCase):
@@ -332,7 +339,10 @@ class ReturnTests(GossipTestCase):
         host.liveness.drop(gone)
         host.hosts.said_alive(gone)
         self.assertFalse(host.hosts.is_alive(gone))
-        self.net.run(31)
+        self.net.run(29)
+        host.hosts.said_alive(gone)
+        self.assertFalse(host.hosts.is_alive(gone))
+        self.net.run(2)
         host.hosts.said_alive(gone)
         self.assertTrue(host.hosts.is_alive(gone))
 

@@ -350,6 +350,17 @@ class SeenTests(TableTestCase):
         self.assertEqual((self.table.known_count(), self.table.fps(alive=False)), (2, [fp_of("a")]))
         self.assertEqual(self.table.last_seen(fp_of("a")), seen)
 
+    def test_those_that_were_seen_last_come_first(self) -> None:
+        """Of the dead, and no more than are wanted."""
+        for name in "bcde":
+            self.table.learn(record_of(name))
+            self.table.alive(fp_of(name))
+            self.clock.advance(1)
+        for name in "bcd":
+            self.table.dead(fp_of(name))
+        self.assertEqual([member.fp for member in self.table.gone(2)], [fp_of("d"), fp_of("c")])
+        self.assertEqual([member.fp for member in self.table.gone(9)], [fp_of(name) for name in "dcba"])
+
     def test_a_death_is_worth_keeping(self) -> None:
         """On disk, but no news to anybody: one that was dead before is none."""
         self.table.alive(fp_of("a"))

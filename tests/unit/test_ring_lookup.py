@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from peerstore import ids
 from peerstore.errors import Busy, LookupFailed, NotReady
 from peerstore.ring.hosts import HostTable
-from peerstore.ring.lookup import MAX_STEPS, LookupClient, Search, guesses, resolve
+from peerstore.ring.lookup import MAX_STEPS, LookupClient, Search, guesses, resolve, resolve_all
 from peerstore.wire.bodies import Found, HostRecord, NodeRecords, PositionRef
 from tests.support.ring import eight, members
 from tests.support.ring_net import RingNet, address_of, record_of, spki_of
@@ -223,6 +223,56 @@ class DeadTests(LookupTestCase):
         victim.crash()
         self.assertRaises(LookupFailed, self.net.result, host.lookup(ids.position_id(victim.spki, 0)))
         self.assertFalse(host.hosts.is_alive(victim.fp))
+
+
+class ClientTests(LookupTestCase):
+    """Somebody who is no host, and runs for long."""
+
+    def known(self) -> HostTable:
+        """What the client knows: five hosts, met through one that is gone."""
+        hosts = HostTable(self.net.clock)
+        self.client = LookupClient(self.net.pool(), hosts, self.net.clock, lambda: [address_of("gone")])
+        for name in self.names[:5]:
+            hosts.learn(record_of(name))
+            hosts.alive(self.net.machines[name].fp)
+        return hosts
+
+    def test_all_whom_it_knows_did_not_answer_for_a_while(self) -> None:
+        """Its own network was down: once it is back, so are they, though the
+        one that it was told of is gone for good."""
+        hosts = self.known()
+        self.net.mute.update(self.names)
+        self.assertRaises(LookupFailed, self.net.result, self.client.lookup(5))
+        self.assertRaises(LookupFailed, self.net.result, self.client.lookup(5))
+        self.assertEqual(hosts.ring(), [])
+        self.net.mute.clear()
+        self.assertEqual(self.owner(5), self.net.owner_of(5))
+
+    def test_the_dead_are_left_alone_while_anybody_answers(self) -> None:
+        """They are the last resort."""
+        hosts = self.known()
+        for name in self.names[1:5]:
+            hosts.dead(self.net.machines[name].fp)
+        self.owner(5)
+        before = len(self.net.calls)
+        self.owner(5)
+        asked = {target for source, target, _ in self.net.calls[before:] if source == "a client"}
+        self.assertFalse(asked & {name for name in self.names[1:5] if not hosts.is_alive(self.net.machines[name].fp)})
+
+    def test_those_who_are_told_of(self) -> None:
+        """Whoever is asked for all it knows is alive; of the others it is
+        hearsay, and what we just found out ourselves outweighs it."""
+        hosts = self.known()
+        host = self.net.machines["m0"].ring
+        for name in ("m1", "m2"):
+            host.hosts.learn(record_of(name))
+            host.hosts.alive(self.net.machines[name].fp)
+        hosts.dead(self.net.machines["m0"].fp)
+        hosts.dead(self.net.machines["m1"].fp)
+        asking = resolve_all(self.net.pool(), hosts, address_of("m0"))
+        self.net.result(Deferred.fromCoroutine(asking))
+        alive = [hosts.is_alive(self.net.machines[name].fp) for name in ("m0", "m1", "m2")]
+        self.assertEqual(alive, [True, False, True])
 
 
 class StaleTests(LookupTestCase):
