@@ -143,6 +143,15 @@ class Target:
         finally:
             os.close(held)
 
+    def is_whole(self) -> bool:
+        """Whether the hidden folder is still where it was made."""
+        try:
+            there = os.stat(self._hidden_name, dir_fd=self._descriptor, follow_symlinks=False)
+        except OSError:
+            return False
+        held = os.fstat(self._hidden)
+        return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+
     # -- looking ---------------------------------------------------------------
 
     def look(self, path: bytes) -> Found | None:

@@ -81,6 +81,9 @@ class Carrier:
         """
         try:
             return await self._carry(action)
+        except FileNotFoundError as error:
+            # It went between our look and our step.
+            raise ChangedMeanwhile(f"{show(action.path)} went meanwhile; it is looked at again.") from error
         except OSError as error:
             raise disk_error(error, show(action.path)) from error
 

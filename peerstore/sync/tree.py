@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
@@ -79,6 +80,8 @@ class LocalTree:
         self._target = Target(self.root, HIDDEN)
         self._number = b""
         self._place = (0, 0)
+        # Held by whoever has made a read-only folder writable for the moment.
+        self._loosening = threading.Lock()
 
     # -- the root ----------------------------------------------------------------
 
@@ -101,12 +104,12 @@ class LocalTree:
     def check(self) -> bool:
         """Make sure that the root is the one we mean.
 
-        :return: whether it is the one that we hold; else it was away, and now
-            that it is back, we hold it again.
+        :return: whether it is the one that we hold; else it was away, or our
+            hidden folder in it was, and now we hold it again.
         :raises RootLost: when it is missing or foreign.
         """
         status = read_mark(self.root, self._number)
-        if (status.st_dev, status.st_ino) == self._place:
+        if (status.st_dev, status.st_ino) == self._place and self._target.is_whole():
             return True
         self._target.close(keep_hidden=True)
         self._hold()
@@ -178,6 +181,8 @@ class LocalTree:
                 with os.fdopen(open_file(self.root, found.path), "rb", buffering=0) as file:
                     while piece := file.read(_PIECE):
                         whole.update(piece)
+        except FileNotFoundError as error:
+            raise ChangedMeanwhile(f"{show(found.path)} went meanwhile; it is looked at again.") from error
         except OSError as error:
             raise disk_error(error, show(found.path)) from error
         self.expect(found.path, found)
@@ -266,14 +271,20 @@ class LocalTree:
     def _inside(self, path: bytes, step: Callable[[], _T]) -> _T:
         """Take a step in the folder that holds a path.  If that is read-only
         and ours, it is made writable for the moment: what its owner may not
-        change by accident still has to be what it is elsewhere."""
+        change by accident still has to be what it is elsewhere.  One step at
+        a time: the mode of the moment must not be taken for the folder's own."""
         try:
             return step()
         except PermissionError:
+            return self._loosened(path, step)
+
+    def _loosened(self, path: bytes, step: Callable[[], _T]) -> _T:
+        with self._loosening:
             folder = path.rpartition(b"/")[0]
             found = self.look(folder) if folder else None
             if found is None or found.mode & 0o300 == 0o300:
-                raise
+                # Another reason; or somebody made it writable by now.
+                return step()
             self._target.attributes(folder, found.mode | 0o700, None)
             try:
                 return step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from peerstore.client.source import ChangedMeanwhile
 from peerstore.client.upload import ChangedWhileRead
@@ -340,6 +341,21 @@ class RemoveTests(CarryTestCase):
         there.rest()
         here.rest()
         self.assertEqual(here.read("a"), b"edited")
+
+    def test_it_goes_by_itself_meanwhile(self) -> None:
+        """Is told as a change, not as a fault of the disk."""
+        here, there = self.shared("a")
+        (here.place / "a").unlink()
+        here.rest()
+        action = there.step(Do.REMOVE, b"a")
+        real = there.tree._target._remove
+
+        def late(*arguments: Any) -> None:
+            (there.place / "a").unlink()
+            real(*arguments)
+
+        self.patch(there.tree._target, "_remove", late)
+        self.fails(there.carrier.carry(action), ChangedMeanwhile)
 
     def test_a_folder_with_something_new_in_it(self) -> None:
         """Stays."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from peerstore.client.source import ChangedMeanwhile, Found, Unread
 from peerstore.errors import BadMessage, ReadOnly, StorageError, UsageError
 from peerstore.files.manifest import NodeKind
+from peerstore.sync import tree as module
 from peerstore.sync.mark import RootLost, write_mark
 from peerstore.sync.tree import LocalTree, open_folder
 
@@ -96,6 +98,16 @@ class RootTests(TreeTestCase):
         self.assertEqual((self.place / "a").read_bytes(), b"x")
         self.assertFalse((away / "a").exists())
 
+    def test_a_hidden_folder_that_was_taken_away(self) -> None:
+        """By somebody who tidied up: the next check makes it anew."""
+        self.put(b"a", b"x")
+        shutil.rmtree(self.place / ".peerstore-sync")
+        self.assertRaises(OSError, self.put, b"b", b"x")
+        self.assertFalse(self.tree.check())
+        self.assertTrue(self.tree.check())
+        self.put(b"b", b"x")
+        self.assertEqual((self.place / "b").read_bytes(), b"x")
+
     def test_another_folder_of_ours_in_its_place(self) -> None:
         """Has another mark."""
         self.place.rename(self.place.with_name(self.place.name + "-away"))
@@ -157,8 +169,19 @@ class LookTests(TreeTestCase):
         (self.place / "f").write_text("x")
         before = self.found(b"f")
         self.patch(self.tree, "expect", lambda *_: None)
+        self.patch(module, "open_file", self.refuse)
+        self.assertRaises(ReadOnly, self.tree.digest, before)
+
+    def refuse(self, *_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    def test_a_file_that_goes_while_it_is_read(self) -> None:
+        """Is told as a change."""
+        (self.place / "f").write_text("x")
+        before = self.found(b"f")
+        self.patch(self.tree, "expect", lambda *_: None)
         (self.place / "f").unlink()
-        self.assertRaises(StorageError, self.tree.digest, before)
+        self.assertRaises(ChangedMeanwhile, self.tree.digest, before)
 
     def test_scan(self) -> None:
         """The whole folder without what is ours, or a part of it."""
@@ -358,6 +381,34 @@ class ReadOnlyTests(TreeTestCase):
 
     def refuse(self, *arguments: object) -> None:
         raise PermissionError(13, "no")
+
+    def test_two_steps_at_once(self) -> None:
+        """One does not take the mode that the other set for the moment for
+        the folder's own."""
+        real, refused, errors = self.tree._target.place, [], []
+
+        def place(name: bytes, path: bytes, *arguments: Any) -> Found:
+            if path == b"shut/one" and self.shut.stat().st_mode & 0o200:
+                other.start()
+                other.join(0.05)
+            elif path == b"shut/other" and not refused:
+                refused.append(path)
+                raise PermissionError(13, "Permission denied")
+            return real(name, path, *arguments)
+
+        def put_other() -> None:
+            try:
+                self.put(b"shut/other", b"x")
+            except OSError as error:
+                errors.append(error)
+
+        other = threading.Thread(target=put_other)
+        self.patch(self.tree._target, "place", place)
+        self.put(b"shut/one", b"x")
+        other.join()
+        self.assertEqual((refused, errors), ([b"shut/other"], []))
+        self.assertEqual(sorted(os.listdir(self.shut)), ["f", "g", "old", "one", "other"])
+        self.assertEqual(self.shut.stat().st_mode & 0o777, 0o555)
 
 
 class AsideTests(TreeTestCase):
