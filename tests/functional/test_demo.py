@@ -16,6 +16,37 @@ from twisted.trial.unittest import TestCase
 from tests.support.commands import Said, tree
 from tests.support.processes import until
 
+#: The demo, where one byte of what was restored is another when it is compared.
+ONE_WRONG_BYTE = """
+import os
+from peerstore.cli import demo
+from peerstore.cli.main import main
+
+real = demo.compare
+
+def compare(source, copy, *more):
+    wrong = copy / "film.bin"
+    times = wrong.stat()
+    with wrong.open("r+b") as file:
+        file.seek(1234567)
+        byte = file.read(1)
+        file.seek(1234567)
+        file.write(bytes([byte[0] ^ 1]))
+    os.utime(wrong, ns=(times.st_atime_ns, times.st_mtime_ns))
+    return real(source, copy, *more)
+
+demo.compare = compare
+main()
+"""
+
+
+def parent_of(pid: int) -> int:
+    """Whose child a process is; 0 if it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
 
 class DemoTests(TestCase):
     """The whole demo, its temporary folder in one of ours."""
@@ -28,9 +59,9 @@ class DemoTests(TestCase):
         self.temporary.mkdir(parents=True)
         self.addCleanup(self.end_all)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, program: tuple[str, ...] = ("-m", "peerstore.cli")) -> subprocess.Popen[str]:
         demo = subprocess.Popen(
-            [sys.executable, "-m", "peerstore.cli", "demo", *arguments],
+            [sys.executable, *program, "demo", *arguments],
             env={**os.environ, "TMPDIR": str(self.temporary)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -60,6 +91,10 @@ class DemoTests(TestCase):
             if all(word in line for word in (str(self.temporary), *words)):
                 found.append(int(entry.name))
         return found
+
+    def nodes_of(self, demo: subprocess.Popen[str]) -> list[int]:
+        """The nodes themselves, without what one may fork for a moment."""
+        return [pid for pid in self.processes("peerstore-node") if parent_of(pid) == demo.pid]
 
     def end_all(self) -> None:
         for pid in self.processes():
@@ -126,11 +161,12 @@ class DemoTests(TestCase):
             return any(self.temporary.glob("*/home/state-*"))
 
         def synced() -> bool:
-            return bool(self.processes("peerstore-sync"))
+            # Their logs are there before they are: so there is time enough left.
+            return any(self.temporary.glob("*/sync-desktop.log"))
 
         for number, moment in ((signal.SIGINT, begun), (signal.SIGTERM, stored), (signal.SIGINT, synced)):
             demo = self.start()
-            await until("the moment", moment, 60)
+            await until("the moment", moment, 60, 0.01)
             # As a terminal does it: to everything in the foreground.
             os.killpg(demo.pid, number)
             said = self.end(demo)
@@ -141,11 +177,21 @@ class DemoTests(TestCase):
     async def test_it_does_not_hold(self) -> None:
         """Nodes that die by themselves: status 1, said in words, cleaned up."""
         demo = self.start()
-        await until("nodes", lambda: len(self.processes("peerstore-node")) == 5, 60)
-        os.kill(self.processes("peerstore-node")[-1], signal.SIGKILL)
+        await until("nodes", lambda: len(self.nodes_of(demo)) == 5, 60)
+        os.kill(self.nodes_of(demo)[-1], signal.SIGKILL)
         said = self.end(demo)
         self.assertEqual(said.status, 1, said.out + said.err)
         self.assertIn("ended by itself", said.err)
+        self.assert_clean()
+
+    def test_a_byte_that_came_back_wrong(self) -> None:
+        """Is named, with status 1; it is never said that nothing was lost,
+        and all is cleaned up."""
+        said = self.end(self.start(program=("-c", ONE_WRONG_BYTE)))
+        self.assertEqual(said.status, 1, said.out + said.err)
+        self.assertIn("film.bin has other bytes", said.err)
+        self.assertNotIn("nothing was lost", said.out + said.err)
+        self.assertNotIn("all equal", said.out)
         self.assert_clean()
 
     def test_a_folder_that_is_none(self) -> None:
