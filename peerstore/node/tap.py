@@ -19,6 +19,7 @@ from peerstore.node.preflight import check_data, check_listen
 from peerstore.node.service import NodeService
 from peerstore.storage.sqlite_store import SqliteNodeStore
 from peerstore.util.blocking import ThreadRunner
+from peerstore.util.daemon import Daemon
 from peerstore.util.ending import Ending
 from peerstore.util.options import PlainOptions
 
@@ -163,4 +164,4 @@ def makeService(options: Options) -> IService:
     except PeerStoreError as error:
         raise SystemExit(f"peerstore-node cannot start: {error}") from error
     _ending.prepare()
-    return _Node(options, reactor)
+    return Daemon(options, _Node(options, reactor), reactor)

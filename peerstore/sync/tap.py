@@ -21,6 +21,7 @@ from peerstore.sync.preflight import check_folder_and_home
 from peerstore.sync.service import SyncService
 from peerstore.sync.tree import LocalTree
 from peerstore.sync.watcher import FolderWatcher
+from peerstore.util.daemon import Daemon
 from peerstore.util.ending import Ending
 from peerstore.util.options import PlainOptions
 
@@ -135,7 +136,7 @@ def makeService(options: Options) -> IService:
         loop.callWhenRunning(loop.stop)
 
     own = [os.fsencode(place) for place in (home, key, Path.home() / ".peerstore")]
-    return SyncService(
+    sync = SyncService(
         loop,
         random.Random(os.urandom(16)),
         LocalTree(root, own),
@@ -146,3 +147,4 @@ def makeService(options: Options) -> IService:
         give_up,
         options["settle"],
     )
+    return Daemon(options, sync, loop)

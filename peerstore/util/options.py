@@ -14,6 +14,7 @@ class PlainOptions(usage.Options):
 
     #: What the plugin is called in messages.
     program = ""
+    optFlags = [["verbose", None, "Log lines of level debug, too."]]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Read a command line.

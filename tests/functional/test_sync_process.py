@@ -75,13 +75,13 @@ class EverydayTests(SyncProcessTestCase):
         await self.equal(lambda: len(other.names()) == 2)
 
     async def test_a_large_file(self) -> None:
-        """50 MiB; renamed, its content does not travel again."""
+        """20 MiB; renamed, its content does not travel again."""
         client_ring = await self.small_ring()
         one, other = self.computer(), self.computer()
         for computer in (one, other):
             computer.start()
             await computer.says("syncing")
-        data = random.Random(1).randbytes(50 * MIB)
+        data = random.Random(1).randbytes(20 * MIB)
         one.write("large", data)
         await until("its size", lambda: _size(other.folder / "large") == len(data), 60.0)
         self.assertEqual(hashlib.sha256(other.read("large") or b"").digest(), hashlib.sha256(data).digest())
@@ -424,6 +424,20 @@ class LifeTests(SyncProcessTestCase):
         await until("its size", lambda: _size(other.folder / "large") == len(data), 60.0)
         await self.equal()
 
+    async def test_lines_of_level_debug(self) -> None:
+        """Are in the log only if one asks for them."""
+        await self.small_ring(1)
+        quiet, verbose = self.computer(), self.computer("--verbose")
+        for computer, name in ((quiet, b"q\xff"), (verbose, b"v\xff")):
+            computer.start()
+            await computer.says("syncing")
+            # The watcher cannot tell such a name, and says so on that level.
+            with open(os.path.join(os.fsencode(computer.folder), name), "wb"):
+                pass
+        await verbose.says("#debug")
+        await self.equal(lambda: len(quiet.names()) == 2)
+        self.assertNotIn("#debug", quiet.text())
+
     async def test_as_a_daemon(self) -> None:
         """With pid and log file, from another directory, ended by its pid."""
         await self.small_ring(1)
@@ -507,6 +521,19 @@ class MistakeTests(SyncProcessTestCase):
         """Is none."""
         (self.folder / "home").touch()
         self.assertIn(str(self.folder / "home"), self.refused(*self.some()))
+
+    async def test_what_shows_after_the_fork_only(self) -> None:
+        """A key that cannot be made: the log says why, and neither a process
+        nor a pid file stays."""
+        pid, log = self.folder / "sync.pid", self.folder / "sync.log"
+        (self.folder / "file").touch()
+        missing = self.folder / "file" / "missing" / "key.pem"
+        result = run_twistd(f"--pidfile={pid}", f"--logfile={log}", "peerstore-sync", *self.some("--key", str(missing)))
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.addCleanup(lambda: pid.exists() and _kill(int(pid.read_text())))
+        await until("its end", lambda: "Server Shut Down" in log.read_text() and not pid.exists())
+        self.assertEqual(log.read_text().count("peerstore-sync cannot go on: "), 1)
+        self.assertIn(str(missing), log.read_text())
 
     async def test_a_state_of_a_newer_program(self) -> None:
         """It is refused and left as it was."""

@@ -32,7 +32,10 @@ from peerstore.ring.lookup import LookupClient
 from peerstore.util.lamport import LamportClock
 from peerstore.wire.session import SUITE_CLEAR, VERSION, Greeting
 
-__all__ = ["NodeProcess", "ProcessTestCase", "RingClient", "free_port", "pause", "twistd", "until"]
+__all__ = ["SOAK", "NodeProcess", "ProcessTestCase", "RingClient", "free_port", "pause", "twistd", "until"]
+
+#: How many times longer than in CI the long tests are to be, for a night's run.
+SOAK = int(os.environ.get("PEERSTORE_SOAK", "1"))
 
 #: Making a key takes a second or more, and no test is about that.
 _KEYS = [KeyPair.generate(2048) for _ in range(1)]
