@@ -34,6 +34,10 @@ class SimDisk:
         #: Tells the program that a sync is done: its process's ``call``.
         self.run: Callable[..., None] = _at_once
         self.full = False
+        #: Every sync takes so many times longer.
+        self.slowness = 1.0
+        #: Told of each change of what is durable: the key, and its value or None.
+        self.watch: Callable[[bytes, bytes | None], object] = _unwatched
         self.syncs = 0
 
     def load(self) -> Mapping[bytes, bytes]:
@@ -58,7 +62,7 @@ class SimDisk:
         done: Deferred[None] = Deferred(lambda _: None)
         self._syncing.append(writes)
         now = self._clock.seconds()
-        self._free_at = max(self._free_at, now + self._latency())
+        self._free_at = max(self._free_at, now + self.slowness * self._latency())
         self._clock.callLater(self._free_at - now, self._synced, self._life, done)
         return done
 
@@ -82,7 +86,10 @@ class SimDisk:
         """Put an older state back, on a machine that does not run; an empty
         one is a new disk."""
         self.crash()
-        self._durable = dict(snapshot)
+        for key in [key for key in self._durable if key not in snapshot]:
+            self._set(key, None)
+        for key, value in snapshot.items():
+            self._set(key, value)
 
     def _synced(self, life: int, done: Deferred[None]) -> None:
         if life != self._life:
@@ -98,11 +105,19 @@ class SimDisk:
 
     def _apply(self, writes: _Writes) -> None:
         for key, value in writes:
-            if value is None:
-                self._durable.pop(key, None)
-            else:
-                self._durable[key] = value
+            self._set(key, value)
+
+    def _set(self, key: bytes, value: bytes | None) -> None:
+        if value is None:
+            self._durable.pop(key, None)
+        else:
+            self._durable[key] = value
+        self.watch(key, value)
 
 
 def _at_once(function: Callable[..., None], *args: object) -> None:
     function(*args)
+
+
+def _unwatched(key: bytes, value: bytes | None) -> None:
+    """Nobody wants to know."""

@@ -1,0 +1,283 @@
+"""What happens to simulated data: phases of faults, with rest between them.
+
+A phase is a list of events (``sim.schedule.Event``), their times counted from
+its beginning; at its end all faults are taken back, and it is waited until
+everything is on its hosts again.  In one phase at most one disk is lost, which
+is fewer than W, and none while a ring has fewer than three hosts.  Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from peerstore.sim.decisions import Decisions
+from peerstore.sim.network import Faults
+from peerstore.sim.schedule import Event
+
+__all__ = ["DEVICES", "DataSetting", "LOSSES", "Phase", "make_phases", "setting_for"]
+
+#: The machines of the people who use the ring; "a" and "b" are one person's.
+DEVICES = ("user-a", "user-b", "user-c")
+#: Virtual seconds of one phase, and how many phases a run has.
+PHASE = 110.0
+PHASES = 4
+#: What costs a disk, or its newest part.
+LOSSES = ("lose", "lose for good", "lose newest")
+#: Hosts without which no disk is lost.
+ENOUGH = 3
+
+
+class Phase(NamedTuple):
+    """Events, by time from the phase's beginning, and its length in seconds."""
+
+    events: tuple[Event, ...]
+    seconds: float
+
+
+class DataSetting(NamedTuple):
+    """What a run is like throughout.
+
+    *hosts* is how many machines there are at most, *first* how many begin;
+    *virtual_nodes* positions each, *list_size* r; *gap* the mean seconds
+    between two failures, *pause* between two operations of one user.
+    """
+
+    hosts: int
+    first: int
+    virtual_nodes: int
+    list_size: int
+    knows_all: bool
+    longest_period: float
+    gap: float
+    pause: float
+    faults: Faults
+    phases: int = PHASES
+    seconds: float = PHASE
+
+
+def setting_for(seed: int) -> DataSetting:
+    """The setting of a seed: every fifth begins with one host or two."""
+    chance = Decisions(seed)
+
+    def one_of(kind: str, choices: Sequence[float]) -> float:
+        return choices[chance.number("data setting", kind) % len(choices)]
+
+    virtual_nodes = int(one_of("virtual nodes", (1, 1, 1, 2)))
+    hosts = 5 + chance.number("data setting", "hosts") % 4
+    grows = seed % 5 == 0
+    first = 1 + chance.number("data setting", "first") % 2 if grows else max(4, hosts - 2)
+    return DataSetting(
+        hosts=hosts,
+        first=first,
+        virtual_nodes=virtual_nodes,
+        # As long as the shipped lists are for rings of this size.
+        list_size=max(int(one_of("list size", (4, 6, 16))), 3 * virtual_nodes),
+        knows_all=True,
+        longest_period=one_of("longest period", (5.0, 15.0, 30.0)),
+        gap=one_of("gap", (6.0, 10.0, 20.0)),
+        pause=one_of("pause", (1.0, 3.0)),
+        faults=Faults(
+            loss=one_of("loss", (0.0, 0.005, 0.02)),
+            tail=one_of("tail", (0.0, 0.002, 0.01)),
+        ),
+    )
+
+
+#: How often each kind is drawn, of all of them together.
+WEIGHTS = {
+    "crash": 5,
+    "power cut": 4,
+    "burst": 2,
+    "blackout": 1,
+    "blackout at a promise": 2,
+    "leave": 3,
+    "join": 5,
+    "restart": 8,
+    "retire": 2,
+    "loss": 4,
+    "cut": 3,
+    "one-way": 2,
+    "isolate": 2,
+    "islands": 1,
+    "flap": 1,
+    "slow": 2,
+    "slow disks": 2,
+    "stop": 2,
+    "weather": 2,
+}
+
+
+def make_phases(seed: int, setting: DataSetting) -> list[Phase]:
+    """All phases of a seed."""
+    maker = _Maker(seed, setting)
+    return [maker.phase(number) for number in range(setting.phases)]
+
+
+class _Maker:
+    """Draws events, with an idea of who runs at that time."""
+
+    def __init__(self, seed: int, setting: DataSetting) -> None:
+        self._chance = Decisions(seed)
+        self._setting = setting
+        self._names = [f"host-{number}" for number in range(setting.hosts)]
+        self._up: list[str] = []
+        self._down: list[str] = []
+        self._new = list(self._names)
+        self._may_lose = False
+        self._may_retire = False
+        self._events: list[Event] = []
+
+    def phase(self, number: int) -> Phase:
+        """The next phase; before it everybody who may still come is up."""
+        self._events = []
+        at = 0.0
+        if number == 0:
+            spread = (0.0, 1.0, 5.0)[self._chance.number("data", "spread") % 3]
+            for name in self._names[: self._setting.first]:
+                self._start(at, name)
+                at += spread * self._fraction("spread")
+        for name in list(self._down):
+            self._down.remove(name)
+            self._up.append(name)
+        self._up.sort()
+        self._may_lose = self._may_retire = len(self._up) >= ENOUGH
+        at += 10.0 + 10.0 * self._fraction("formed")
+        while at < self._setting.seconds:
+            self._draw(at)
+            at += self._setting.gap * 2 * self._fraction("gap")
+        return Phase(tuple(sorted(self._events, key=lambda event: event.at)), self._setting.seconds)
+
+    # -- drawing -----------------------------------------------------------------
+
+    def _draw(self, at: float) -> None:
+        point = self._fraction("kind") * sum(WEIGHTS.values())
+        kind = ""
+        for kind, weight in WEIGHTS.items():
+            point -= weight
+            if point < 0:
+                break
+        if kind in ("crash", "power cut", "leave"):
+            if len(self._up) > 2:
+                self._stop(at, kind, self._pick(self._up))
+        elif kind == "burst":
+            for name in self._some(self._up, len(self._up) // 2):
+                self._stop(at, "crash", name)
+        elif kind.startswith("blackout"):
+            self._blackout(at, kind)
+        elif kind == "join":
+            if self._new:
+                self._start(at, self._new[0])
+        elif kind == "restart":
+            self._restart(at)
+        elif kind == "retire":
+            self._retire(at)
+        elif kind == "loss":
+            self._lose(at)
+        elif kind == "weather":
+            self._add(at, kind, (), self._duration(15.0), 0.05 + 0.2 * self._fraction("weather"))
+        elif kind == "slow disks":
+            some = self._some(self._up, 1 + self._chance.number("data", "disks") % max(1, len(self._up)))
+            self._add(at, kind, (tuple(sorted(some)),), self._duration(20.0), self._amount((30.0, 100.0, 400.0)))
+        elif kind in ("slow", "stop"):
+            if self._up:
+                amount = self._amount((50.0, 300.0, 1500.0)) if kind == "slow" else 0.0
+                self._add(at, kind, ((self._pick(self._up),),), self._duration(12.0), amount)
+        else:
+            self._split(at, kind)
+
+    def _blackout(self, at: float, kind: str) -> None:
+        """The power fails for everybody: at once, or, *at a promise*, right
+        when some user is next told that a write is certain."""
+        back = 3.0 + 8.0 * self._fraction("back")
+        self._add(at, kind, (tuple(sorted(self._up)),), back)
+
+    def _restart(self, at: float) -> None:
+        if self._down:
+            self._start(at, self._pick(self._down))
+        elif len(self._up) > 2:
+            name = self._pick(self._up)
+            self._stop(at, "crash", name)
+            self._start(at + 0.05 + 8.0 * self._fraction("down"), name)
+
+    def _retire(self, at: float) -> None:
+        """One host at most goes for good in a phase, and leaves enough behind."""
+        if self._may_retire and len(self._up) > ENOUGH:
+            self._may_retire = False
+            name = self._pick(self._up)
+            self._add(at, "retire", ((name,),))
+            self._up.remove(name)
+
+    def _lose(self, at: float) -> None:
+        if not self._may_lose or len(self._up) < ENOUGH:
+            return
+        self._may_lose = False
+        kind = LOSSES[self._chance.number("data", "loss") % len(LOSSES)]
+        if kind == "lose for good" and len(self._up) <= ENOUGH:
+            kind = "lose"
+        name = self._pick(self._up)
+        back = 0.5 + 15.0 * self._fraction("back")
+        self._add(at, kind, ((name,), self._join(name)), 0.0 if kind == "lose for good" else back)
+        if kind == "lose for good":
+            self._up.remove(name)
+
+    def _split(self, at: float, kind: str) -> None:
+        """Something about who reaches whom; a user is with one of the parts,
+        or reaches all of them."""
+        names = self._some(self._names, len(self._names))
+        names = [name for name in names if name in self._up or name in self._down]
+        if len(names) < 2:
+            return
+        if kind == "isolate":
+            groups = [names[:1], names[1:]]
+        elif kind == "islands":
+            third = max(1, len(names) // 3)
+            groups = [names[:third], names[third : 2 * third], names[2 * third :]]
+        else:
+            size = 1 + self._chance.number("data", "half") % max(1, len(names) // 2)
+            groups = [names[:size], names[size:]]
+        for user in DEVICES:
+            where = self._chance.number("data", "user") % (len(groups) + 1)
+            if where < len(groups):
+                groups[where].append(user)
+        parts = tuple(tuple(sorted(group)) for group in groups if group)
+        self._add(at, kind, parts, self._duration(25.0))
+
+    def _duration(self, mean: float) -> float:
+        return 0.5 + mean * 2 * self._fraction("duration") ** 2
+
+    def _amount(self, choices: Sequence[float]) -> float:
+        return choices[self._chance.number("data", "amount") % len(choices)]
+
+    def _join(self, name: str) -> tuple[str, ...]:
+        """Whom a host that starts is told of: some that may be up."""
+        others = [other for other in self._up if other != name]
+        known = [other for other in self._names if other not in self._new and other != name]
+        return tuple(sorted({*self._some(others, 2), *known[:1]}))
+
+    def _start(self, at: float, name: str) -> None:
+        self._add(at, "start" if name in self._new else "restart", ((name,), self._join(name)))
+        for group in (self._new, self._down):
+            if name in group:
+                group.remove(name)
+        self._up.append(name)
+
+    def _stop(self, at: float, kind: str, name: str) -> None:
+        self._add(at, kind, ((name,),))
+        self._up.remove(name)
+        self._down.append(name)
+
+    def _add(
+        self, at: float, kind: str, groups: Iterable[tuple[str, ...]], seconds: float = 0.0, amount: float = 0.0
+    ) -> None:
+        self._events.append(Event(round(at, 3), kind, tuple(groups), round(seconds, 3), round(amount, 3)))
+
+    def _fraction(self, kind: str) -> float:
+        return self._chance.fraction("data", kind)
+
+    def _pick(self, names: Sequence[str]) -> str:
+        return names[self._chance.number("data", "pick") % len(names)]
+
+    def _some(self, names: Iterable[str], count: int) -> list[str]:
+        left = list(names)
+        return [left.pop(self._chance.number("data", "some") % len(left)) for _ in range(min(count, len(left)))]
