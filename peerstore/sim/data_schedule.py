@@ -8,14 +8,26 @@ is fewer than W, and none while a ring has fewer than three hosts.  Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from peerstore.sim.decisions import Decisions
 from peerstore.sim.network import Faults
 from peerstore.sim.schedule import Event
 
-__all__ = ["DEVICES", "DataSetting", "LOSSES", "Phase", "make_phases", "setting_for"]
+__all__ = [
+    "DEVICES",
+    "DataSetting",
+    "LOSSES",
+    "Phase",
+    "drawn",
+    "make_phases",
+    "numbered",
+    "only_events",
+    "setting_for",
+]
+
+_T = TypeVar("_T")
 
 #: The machines of the people who use the ring; "a" and "b" are one person's.
 DEVICES = ("user-a", "user-b", "user-c")
@@ -108,10 +120,35 @@ WEIGHTS = {
 }
 
 
+def drawn(fraction: float, weights: Mapping[_T, float]) -> _T:
+    """One of several, as likely as it weighs, by a *fraction* of [0, 1)."""
+    point = fraction * sum(weights.values())
+    for one, weight in weights.items():
+        point -= weight
+        if point < 0:
+            return one
+    return list(weights)[-1]
+
+
 def make_phases(seed: int, setting: DataSetting) -> list[Phase]:
     """All phases of a seed."""
     maker = _Maker(seed, setting)
     return [maker.phase(number) for number in range(setting.phases)]
+
+
+def numbered(phases: Iterable[Phase]) -> list[tuple[int, Event]]:
+    """All events in order, each with the place of its phase."""
+    return [(place, event) for place, phase in enumerate(phases) for event in phase.events]
+
+
+def only_events(phases: Iterable[Phase], numbers: Iterable[int]) -> list[Phase]:
+    """The phases with only these of all events."""
+    wanted, left, number = set(numbers), [], 0
+    for phase in phases:
+        kept = tuple(event for at, event in enumerate(phase.events, number) if at in wanted)
+        number += len(phase.events)
+        left.append(phase._replace(events=kept))
+    return left
 
 
 class _Maker:
@@ -151,12 +188,7 @@ class _Maker:
     # -- drawing -----------------------------------------------------------------
 
     def _draw(self, at: float) -> None:
-        point = self._fraction("kind") * sum(WEIGHTS.values())
-        kind = ""
-        for kind, weight in WEIGHTS.items():
-            point -= weight
-            if point < 0:
-                break
+        kind = drawn(self._fraction("kind"), WEIGHTS)
         if kind in ("crash", "power cut", "leave"):
             if len(self._up) > 2:
                 self._stop(at, kind, self._pick(self._up))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -23,6 +23,7 @@ from peerstore.gateway.gateway import Gateway
 from peerstore.gateway.results import LogRead, Outcome
 from peerstore.items import Item, Kind
 from peerstore.sim.data_oracle import Oracle
+from peerstore.sim.data_schedule import drawn
 from peerstore.sim.world import World
 from peerstore.transactions.chain import Log
 from peerstore.transactions.entry import NO_ENTRY, Entry, Operation, OperationKind, entry_item
@@ -37,8 +38,6 @@ FILES = 6
 CONTENTS = 40
 #: Entries in one page of a log.
 PAGE = 40
-
-_T = TypeVar("_T")
 
 
 def owner_of(person: str) -> bytes:
@@ -146,11 +145,7 @@ class Device:
             self._have: 1,
             self._anew: 1,
         }
-        point = self._fraction("operation") * sum(kinds.values())
-        for operation, weight in kinds.items():
-            point -= weight
-            if point < 0:
-                break
+        operation = drawn(self._fraction("operation"), kinds)
         self.operations[operation.__name__.strip("_")] += 1
         await operation()
 

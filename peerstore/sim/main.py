@@ -15,7 +15,8 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from zope.interface import implementer
 
 from peerstore.sim.churn_run import ChurnResult, run_churn
-from peerstore.sim.many import Tally, run_many, table
+from peerstore.sim.data_command import data
+from peerstore.sim.many import Tally, run_rings, table
 from peerstore.sim.network import Faults
 from peerstore.sim.ring_run import run_ring
 from peerstore.sim.schedule import Event, Setting, make_schedule, setting_for
@@ -27,6 +28,9 @@ __all__ = ["cli", "main"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """The shipped code in virtual time, with seeded faults."""
+
+
+cli.add_command(data)
 
 
 @cli.command()
@@ -241,7 +245,7 @@ def _many(seeds: str | None, minutes: float | None, first: int | None, cores: in
         wanted = itertools.count(first)
     limit = None if minutes is None else began + 60 * minutes
     tally = Tally()
-    for row in run_many(wanted, cores, lambda: limit is None or time.monotonic() < limit):
+    for row in run_rings(wanted, cores, lambda: limit is None or time.monotonic() < limit):
         tally.add(row)
         for problem in row.problems[:1]:
             click.echo(f"FAILED: seed {row.seed}: {problem}", err=as_json)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 from twisted.logger import ILogObserver, LogEvent, globalLogBeginner
 from zope.interface import implementer
@@ -13,7 +13,9 @@ from zope.interface import implementer
 from peerstore.sim.churn_run import ChurnResult, run_churn
 from peerstore.sim.schedule import setting_for
 
-__all__ = ["Row", "Tally", "run_many", "table"]
+__all__ = ["Row", "Tally", "in_columns", "run_many", "run_rings", "table"]
+
+_R = TypeVar("_R")
 
 
 class Row(NamedTuple):
@@ -55,8 +57,18 @@ class Tally:
             self.failures.append(row)
 
 
-def run_many(seeds: Iterable[int], cores: int, go_on: Callable[[], bool] = lambda: True) -> Iterator[Row]:
-    """Run seeds one after the other on each core, while *go_on* says so."""
+def run_rings(seeds: Iterable[int], cores: int, go_on: Callable[[], bool] = lambda: True) -> Iterator[Row]:
+    """Run seeds of rings, see :func:`run_many`."""
+    return run_many(_row_of, seeds, cores, go_on)
+
+
+def run_many(
+    run: Callable[[int], _R], seeds: Iterable[int], cores: int, go_on: Callable[[], bool] = lambda: True
+) -> Iterator[_R]:
+    """Run seeds one after the other on each core, while *go_on* says so.
+
+    :param run: a function of a module: other processes find it by name.
+    """
     wanted = iter(seeds)
 
     def supply() -> Iterator[int]:
@@ -66,14 +78,14 @@ def run_many(seeds: Iterable[int], cores: int, go_on: Callable[[], bool] = lambd
             yield seed
 
     if cores == 1:
-        yield from map(_row_of, supply())
+        yield from map(run, supply())
         return
     context = multiprocessing.get_context("spawn")
     with context.Pool(cores, _be_quiet) as pool:
         # A window of a few per core: a supply without an end is taken slowly.
         waiting = []
         for seed in supply():
-            waiting.append(pool.apply_async(_row_of, (seed,)))
+            waiting.append(pool.apply_async(run, (seed,)))
             if len(waiting) > 2 * cores:
                 yield waiting.pop(0).get()
         for last in waiting:
@@ -89,7 +101,12 @@ def table(tally: Tally) -> list[str]:
         cells = [sums[name] for name in ("faults", "checks", "suspended", "lookups", "failures")]
         hours = f"{sums['seconds'] / 3600:.1f}"
         lines.append((kind, f"{sums['seeds']:,}", hours, *(f"{cell:,}" for cell in cells)))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    return in_columns(lines)
+
+
+def in_columns(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines, each column as wide as it must be."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
 
 

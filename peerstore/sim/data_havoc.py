@@ -1,0 +1,211 @@
+"""What is done to the machines and the network of a run of simulated data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from peerstore.sim.data_places import Places
+from peerstore.sim.data_schedule import Phase
+from peerstore.sim.host import SimHost
+from peerstore.sim.schedule import Event
+from peerstore.sim.world import World
+
+__all__ = ["Havoc"]
+
+
+class Havoc:
+    """Applies the events of phases, and takes all of them back.
+
+    :param places: told of disks that are lost, and of machines that are gone.
+    """
+
+    def __init__(self, world: World, places: Places) -> None:
+        self.world = world
+        self.places = places
+        self.faults: Counter[str] = Counter()
+        #: Counts phases: what belongs to an earlier one is over.
+        self._now = 0
+        self._gone: set[str] = set()
+        self._promise: Event | None = None
+
+    def begin(self, phase: Phase) -> None:
+        """From now on the events of this phase happen."""
+        self._now += 1
+        for event in phase.events:
+            self._after(event.at, self._apply, event)
+
+    def end(self) -> None:
+        """Nothing happens any more, whoever may still come is there, and
+        everybody reaches everybody."""
+        world = self.world
+        self._now += 1
+        self._promise = None
+        world.network.heal()
+        self._quick_disks()
+        for host in world.running():
+            if host.process is not None:
+                host.process.resume()
+        running = [host.name for host in world.running()]
+        for name in sorted(world.hosts):
+            others = [other for other in running or sorted(world.hosts) if other != name][:2]
+            self.start(name, others)
+        world.trace.event("quiet", quiet=False)
+
+    def promised(self) -> None:
+        """A user was just told that something new is certain."""
+        event, self._promise = self._promise, None
+        if event is not None:
+            self._after(0.0, self._blackout, event)
+
+    def _if_still(self, phase: int, function: Callable[..., None], *args: Any) -> None:
+        if self._now == phase and not self.world.problems:
+            function(*args)
+
+    def _after(self, seconds: float, function: Callable[..., None], *args: Any) -> None:
+        """Later, unless the phase is over by then."""
+        self.world.clock.callLater(seconds, self._if_still, self._now, function, *args)
+
+    def _apply(self, event: Event) -> None:
+        kind, world = event.kind, self.world
+        network = world.network
+        self.faults[kind] += 1
+        name = event.hosts[0] if event.hosts else ""
+        if kind in ("start", "restart"):
+            self.start(name, event.groups[1])
+        elif kind in ("crash", "power cut"):
+            self._stop(name, silent=kind == "power cut")
+        elif kind == "leave":
+            self._leave(name)
+        elif kind == "retire":
+            self._retire(name)
+        elif kind.startswith("lose"):
+            self._lose(event)
+        elif kind == "blackout":
+            self._blackout(event)
+        elif kind == "blackout at a promise":
+            self._promise = event
+        elif kind == "weather":
+            self._lasts(event, lambda: network.weather(event.amount), network.weather)
+        elif kind == "slow":
+            self._lasts(event, lambda: network.slow(name, event.amount), lambda: network.slow(name, 1.0))
+        elif kind == "slow disks":
+            self._lasts(event, lambda: self._slow_disks(event.hosts, event.amount), self._quick_disks)
+        elif kind == "stop":
+            self._pause(event)
+        else:
+            self._split(event)
+
+    # -- machines ----------------------------------------------------------------
+
+    def start(self, name: str, join: Sequence[str]) -> None:
+        """Start a node, unless one runs there or the machine is gone."""
+        host = self.world.hosts.get(name)
+        if name in self._gone or (host is not None and host.running):
+            return
+        self.world.start(name, tuple(join))
+        host = self.world.hosts[name]
+        host.disk.watch = self.places.watcher(name)
+
+    def _running(self, name: str) -> SimHost | None:
+        host = self.world.hosts.get(name)
+        return host if host is not None and host.running else None
+
+    def _stop(self, name: str, silent: bool) -> None:
+        host = self._running(name)
+        if host is not None:
+            host.crash(silent)
+
+    def _leave(self, name: str) -> None:
+        host = self._running(name)
+        if host is not None:
+            host.leave().addErrback(lambda failure: self.world.problem(f"{name} could not leave: {failure.value}"))
+
+    def _retire(self, name: str) -> None:
+        """It goes for good, once it says that it may; then its disk is no
+        more.  One that cannot in time is stopped, and keeps its disk."""
+        host = self._running(name)
+        retire = getattr(host.node, "retire", None) if host is not None else None
+        if host is None or retire is None:
+            return
+        process = host.process
+        self.world.trace.event("retire", name, quiet=False)
+
+        def done(_: Any) -> None:
+            # A process that died meanwhile, or was stopped, has said nothing.
+            if host.process is process and process is not None and process.alive:
+                self.world.trace.event("retired", name, quiet=False)
+                self.faults["retired"] += 1
+                self._gone.add(name)
+                host.crash()
+                self.places.gone(name)
+
+        def failed(failure: Any) -> None:
+            self.world.trace.event("did not retire", name, failure.getErrorMessage(), quiet=False)
+
+        retire().addCallbacks(done, failed)
+
+    def _lose(self, event: Event) -> None:
+        """A disk breaks; the machine comes back with a new one, as another
+        node, or with an older backup, or not at all."""
+        name, host = event.groups[0][0], self.world.hosts.get(event.groups[0][0])
+        if host is None or name in self._gone:
+            return
+        if host.running:
+            host.crash(silent=True)
+        self.world.trace.event(event.kind, name, quiet=False)
+        if event.kind == "lose newest":
+            self.places.lose(host.set_back)
+        else:
+            self.places.lose(host.wipe)
+        if event.kind == "lose for good":
+            self._gone.add(name)
+            self.places.gone(name)
+        else:
+            self._after(event.seconds, self.start, name, event.groups[1])
+
+    def _blackout(self, event: Event) -> None:
+        self.world.trace.event(event.kind, quiet=False)
+        for name in event.hosts:
+            self._stop(name, silent=True)
+        for place, name in enumerate(event.hosts):
+            others = [other for other in event.hosts if other != name][:2]
+            self._after(event.seconds + 0.3 * place, self.start, name, others)
+
+    def _slow_disks(self, names: Sequence[str], factor: float) -> None:
+        for name in names:
+            host = self.world.hosts.get(name)
+            if host is not None:
+                host.disk.slowness = factor
+
+    def _quick_disks(self) -> None:
+        for host in self.world.hosts.values():
+            host.disk.slowness = 1.0
+
+    # -- faults that last ----------------------------------------------------------
+
+    def _lasts(self, event: Event, begin: Callable[[], None], end: Callable[[], None]) -> None:
+        self.world.trace.event(event.kind, *event.hosts, f"{event.seconds:.2f} s", event.amount or "", quiet=False)
+        begin()
+        self._after(event.seconds, end)
+
+    def _pause(self, event: Event) -> None:
+        host = self._running(event.hosts[0])
+        if host is not None and host.process is not None:
+            self._lasts(event, host.process.pause, host.process.resume)
+
+    def _split(self, event: Event) -> None:
+        pairs = [(a, b) for place, a in enumerate(event.groups) for b in event.groups[place + 1 :]]
+        if event.kind == "flap":
+            part = event.seconds / 12
+            moments = [(2 * part * time, part) for time in range(6)]
+        else:
+            moments = [(0.0, event.seconds)]
+        for after, length in moments:
+            for a, b in pairs:
+                self._after(after, self._cut, a, b, event.kind == "one-way", length)
+
+    def _cut(self, a: Sequence[str], b: Sequence[str], one_way: bool, seconds: float) -> None:
+        cut = self.world.cut(a, b, one_way)
+        self._after(seconds, self.world.mend, cut)
