@@ -150,7 +150,7 @@ class _Run:
         while not is_so():
             if self.world.clock.seconds() >= end:
                 return False
-            if not self._until(self.world.clock.seconds() + 0.5):
+            if not self._until(self.world.clock.seconds() + 1.0):
                 return None
         return True
 

@@ -178,7 +178,9 @@ class _Maker:
             self._down.remove(name)
             self._up.append(name)
         self._up.sort()
-        self._may_lose = self._may_retire = len(self._up) >= ENOUGH
+        # In the first, all hosts are new, and one may be all that there is.
+        self._may_lose = number > 0 and len(self._up) >= ENOUGH
+        self._may_retire = len(self._up) >= ENOUGH
         at += 10.0 + 10.0 * self._fraction("formed")
         while at < self._setting.seconds:
             self._draw(at)

@@ -165,9 +165,14 @@ class Device:
         await self._publish(self._version(path, None, OperationKind.DELETE))
 
     async def _leave_behind(self) -> None:
-        """Content that is posted once, without patience, and never named."""
-        items = [self._content() for _ in range(1 + self._number("chunks") % 3)]
-        self._told(items, await self._call(self._gateway.put_chunks(items, 0.0), "put_chunks"))
+        """Content, or a version, that is posted once, without patience, and
+        never named: the device is switched off."""
+        items = [self._content() for _ in range(self._number("chunks") % 3)]
+        if items:
+            self._told(items, await self._call(self._gateway.put_chunks(items, 0.0), "put_chunks"))
+        else:
+            head, _ = self._head(self._number("path") % FILES, [])
+            self._told([head], await self._call(self._gateway.put_heads([head], (), 0.0), "put_heads"))
 
     async def _flush(self) -> None:
         """Go on with what is not certain yet."""
@@ -209,7 +214,18 @@ class Device:
         return _all_certain(outcomes, 1)
 
     def _version(self, path: int, chunks: list[Item] | None, kind: OperationKind) -> _Unlogged:
-        """The next version of a path, derived from those that are known."""
+        """The next version of a path, and the entry that names it."""
+        head, version = self._head(path, chunks)
+        self._versions[path] = [version]
+        operation = Operation(kind, head.key.ring_id, version.id, version.head.vector, self._clock, b"")
+        before = self._chain[-1].key.element if self._chain else NO_ENTRY
+        number = len(self._chain) + 1
+        entry = Entry(self.owner, self.device, number, before, self._clock, 0, (), (operation,))
+        self._chain.append(entry_item(log_of(self.owner), entry))
+        return _Unlogged(chunks or [], head, self._chain[-1])
+
+    def _head(self, path: int, chunks: list[Item] | None) -> tuple[Item, Version]:
+        """A version of a path, derived from those that are known."""
         self._counter += 1
         known = self._versions.get(path, [])
         self._clock = max([self._clock, *(version.head.clock for version in known)]) + 1
@@ -217,14 +233,7 @@ class Device:
         manifest = None if chunks is None else b"".join(chunk.key.element for chunk in chunks) + b"%d" % self._counter
         head = head_item(self.owner, resource_of(self.owner, path), vector, self._clock, self.device, 0, manifest)
         self._oracle.writing(head, f"version {self._counter} of path {path} by {self.machine}")
-        version = decode_head(head)
-        self._versions[path] = [version]
-        operation = Operation(kind, head.key.ring_id, version.id, vector, self._clock, b"")
-        before = self._chain[-1].key.element if self._chain else NO_ENTRY
-        number = len(self._chain) + 1
-        entry = Entry(self.owner, self.device, number, before, self._clock, 0, (), (operation,))
-        self._chain.append(entry_item(log_of(self.owner), entry))
-        return _Unlogged(chunks or [], head, self._chain[-1])
+        return head, decode_head(head)
 
     def _content(self) -> Item:
         number = self._number("content") % CONTENTS

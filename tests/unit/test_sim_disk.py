@@ -117,6 +117,28 @@ class DiskTests(SynchronousTestCase):
         self.disk.restore({})
         self.assertEqual(self.disk.load(), {})
 
+    def test_a_slow_disk_takes_longer(self) -> None:
+        """So many times."""
+        self.disk.slowness = 3.0
+        done = self.disk.sync()
+        self.clock.advance(2.9)
+        self.assertNoResult(done)
+        self.clock.advance(0.2)
+        self.successResultOf(done)
+
+    def test_durable_changes_are_seen(self) -> None:
+        """When they are durable: writes, deletes, and an older state."""
+        seen: list[tuple[bytes, bytes | None]] = []
+        self.disk.watch = lambda key, value: seen.append((key, value))
+        self.disk.write(b"a", b"1")
+        self.disk.write(b"b", b"2")
+        self.disk.delete(b"b")
+        self.disk.sync()
+        self.assertEqual(seen, [])
+        self.clock.advance(1)
+        self.disk.restore({b"c": b"3"})
+        self.assertEqual(seen, [(b"a", b"1"), (b"b", b"2"), (b"b", None), (b"a", None), (b"c", b"3")])
+
     def test_a_stopped_process_is_told_when_it_goes_on(self) -> None:
         """The disk works on; the program does not."""
         process = Process(self.clock, "host")
