@@ -322,16 +322,28 @@ class Explorer:
 
     # -- coming to rest ------------------------------------------------------------
 
-    def rounds_to_ideal(self, world: World, most: int) -> int | None:
-        """Rounds of upkeep, each member in turn, until the ring is ideal."""
+    def rounds_to_ideal(self, world: World, most: int, table: bool = False) -> int | None:
+        """Rounds of upkeep, each member in turn, until the ring is ideal.
+
+        :param table: whether members know who lives, and ask whoever sits
+            between them and their first successor.
+        """
         ideal = self.ideal([place for place, number in enumerate(world) if number])
         for rounds in range(most + 1):
             if world == ideal:
                 return rounds
             for place in range(self.circle):
                 if world[place]:
+                    world = self._consult(world, place) if table else world
                     world = self._whole_round(world, place)
         return None
+
+    def _consult(self, world: World, place: int) -> World:
+        distance = next(step for step in range(1, self.circle + 1) if world[(place + step) % self.circle])
+        if distance == self.circle:
+            return world
+        near = world[(place + distance) % self.circle]
+        return _put(world, place, self.locals.adopt(world[place], distance, near))
 
     def _whole_round(self, world: World, place: int) -> World:
         for what in ("lose predecessor", "drop", "stabilize", "adopt", "rectify"):

@@ -75,12 +75,22 @@ class ReachableTests(ExhaustiveTestCase):
         """r = 2, all eight places taken: crashes first, seven moves deep."""
         explorer = self.explored(8, 2, tuple(range(8)), 7)
         self.check_invariants(explorer)
+        self.assertEqual(len(explorer.reached), 3_981)
         self.check_rest(explorer, 31)
+
+    def test_all_of_five_places_with_longer_lists(self) -> None:
+        """r = 3, five ids, from a ring of four: all 14,369 states, to the end."""
+        explorer = self.explored(5, 3, (0, 1, 2, 3), None)
+        self.check_invariants(explorer)
+        self.assertEqual((len(explorer.reached), explorer.depth), (14_369, 33))
+        self.check_predicates(explorer, 31)
+        self.check_rest(explorer, 7)
 
     def test_longer_lists(self) -> None:
         """r = 3, six ids, from a ring of four: twelve moves deep."""
         explorer = self.explored(6, 3, (0, 1, 2, 4), 12)
         self.check_invariants(explorer)
+        self.assertEqual(len(explorer.reached), 7_728)
         self.check_predicates(explorer, 31)
         self.check_rest(explorer, 7)
 
@@ -92,8 +102,25 @@ class FounderTests(ExhaustiveTestCase):
         """Joins and crashes in any order, while everybody keeps a live entry:
         from each state that six moves lead to the ring becomes ideal."""
         explorer = self.explored(6, 2, (0,), 6, guard=False)
-        self.assertGreater(len(explorer.reached), 2_000)
+        self.assertEqual(len(explorer.reached), 10_364)
         self.check_rest(explorer)
+
+    def test_the_steps_alone_are_not_enough_for_ever(self) -> None:
+        """Thirteen moves from one member on there are states in which three
+        members go round twice, each content with what it knows."""
+        explorer = self.explored(4, 2, (0,), 13, guard=False)
+        stuck = [world for world in explorer.reached if explorer.rounds_to_ideal(world, MOST_ROUNDS) is None]
+        self.assertEqual(len(stuck), 2)
+        self.assertTrue(all(explorer.rounds_to_ideal(world, MOST_ROUNDS, table=True) for world in stuck))
+
+    def test_with_the_table_they_are(self) -> None:
+        """Four places, r = 2, from one member: all 55,607 states, to the end;
+        where members know who lives, each becomes ideal."""
+        explorer = self.explored(4, 2, (0,), None, guard=False)
+        self.assertEqual((len(explorer.reached), explorer.depth), (55_607, 49))
+        for world in list(explorer.reached)[::3]:
+            if explorer.rounds_to_ideal(world, MOST_ROUNDS, table=True) is None:
+                self.fail("\n".join(["it does not come to rest:", *explorer.history(world)]))
 
 
 class MutantTests(ExhaustiveTestCase):

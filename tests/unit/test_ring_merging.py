@@ -234,6 +234,36 @@ class LoneTests(MergeTestCase):
         self.ideal(2)
 
 
+class WoundTests(MergeTestCase):
+    """A ring that goes round twice before it comes back to itself.
+
+    Each member's first successor is right for it, and together they are not:
+    Zave's steps keep out of that state, and do not lead out of it.  Three
+    members can get there when the ring began with one, and its last members
+    crash at the wrong moment.
+    """
+
+    def wind(self, knows_all: bool) -> None:
+        """Three of them, each pointing at the one after the next."""
+        self.knows_all = knows_all
+        names = self.net_of(3, list_size=2)
+        places = sorted((self.net.machines[name].ring.positions[0] for name in names), key=lambda place: place.id)
+        one, two, three = (place.member for place in places)
+        for place, before, after in zip(places, (two, three, one), (three, one, two), strict=True):
+            place.update(place.state._replace(predecessor=before, successors=(after,), epoch=99))
+        self.assertEqual([len(place.successors) for place in places], [1, 1, 1])
+
+    def test_the_table_leads_out_of_it(self) -> None:
+        """Each asks whoever is known to sit nearer: at once."""
+        self.wind(True)
+        self.ideal(5)
+
+    def test_probes_lead_out_of_it(self) -> None:
+        """Somebody else is asked where we belong, sooner or later."""
+        self.wind(False)
+        self.ideal(1800)
+
+
 class LinkTests(MergeTestCase):
     """Links that fail between two machines, while a third reaches both."""
 
