@@ -85,9 +85,8 @@ class Gossip:
         self._complete = False
         self.news()
 
-    async def exchange(self, address: str, everything: bool = False) -> bool:
-        """Learn what the node at *address* knows of hosts; whether it told
-        anything new.
+    async def exchange(self, address: str, everything: bool = False) -> None:
+        """Learn what the node at *address* knows of hosts.
 
         :param everything: ask for all it knows, our own record included.
         :raises peerstore.errors.PeerError: when it does not answer.
@@ -113,7 +112,6 @@ class Gossip:
         if hosts.changes != before:
             # Perhaps one of them belongs between us and a neighbour.
             self._host.wake()
-        return hosts.changes != before
 
     def answer(self, caller: Any, body: bodies.CompareHosts) -> bodies.HostMarks:
         """What to tell a host that compares.
@@ -151,13 +149,11 @@ class Gossip:
         if address is None or not self._host.serving:
             return
         try:
-            new = await self.exchange(address, everything=not self._complete)
+            await self.exchange(address, everything=not self._complete)
         except (PeerError, RemoteError) as error:
             self._log.debug("comparing hosts with {address}: {why}", address=address, why=error.what)
             return
         self._complete = True
-        if new:
-            self._period = FIRST_PERIOD
 
     def _partner(self) -> str | None:
         """Somebody who saw a difference, or else anybody who lives."""
