@@ -136,10 +136,12 @@ class RingAnswers:
         self._check_settings(caller)
         if self._host.hosts.is_retired(caller.fp):
             raise NotReady("That node was retired from this ring.")
-        record = bodies.HostRecord(
-            caller.spki, (caller.address,), caller.incarnation, caller.copies, caller.virtual_nodes
-        )
-        self._host.hosts.learn(record)
+        known = self._host.hosts.record(caller.fp)
+        if known is None or caller.incarnation > known.incarnation:
+            record = bodies.HostRecord(
+                caller.spki, (caller.address,), caller.incarnation, caller.copies, caller.virtual_nodes
+            )
+            self._host.hosts.learn(record)
 
     def _check_settings(self, caller: Any) -> None:
         """Rings that differ in k or v do not merge."""

@@ -13,7 +13,7 @@ their peers say, within the bounds of ``HostTable.learn``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -103,7 +103,7 @@ class Gossip:
             if mark.state == RETIRED:
                 self._host.retire(mark.fp)
         lacking = self._lacking(marks, everything)
-        await fetch_records(self._host.pool, hosts, address, lacking)
+        await fetch_records(self._host.pool, hosts, address, list(lacking))
         for mark in marks:
             # Hearsay is as good a hint as any about hosts that are news to us.
             # Of others we know better ourselves, unless we ask for it.
@@ -166,17 +166,17 @@ class Gossip:
         alive = hosts.fps(alive=True)
         return hosts.position(self._host.rng.choice(alive), 0).address if alive else None
 
-    def _lacking(self, marks: Sequence[bodies.HostMark], everything: bool) -> list[bytes]:
+    def _lacking(self, marks: Sequence[bodies.HostMark], everything: bool) -> Mapping[bytes, None]:
         """Of whom the other has a record that we have not, or not so new.
 
         What it has of ourselves is asked for as well: it may be another's,
         who has our key.
         """
-        lacking = []
+        lacking: dict[bytes, None] = {}
         for mark in marks:
             record = self._host.hosts.record(mark.fp)
             if mark.state == RETIRED or len(mark.fp) != 32:
                 continue
             if record is None or mark.incarnation > record.incarnation or (everything and mark.fp == self._host.fp):
-                lacking.append(mark.fp)
+                lacking[mark.fp] = None
         return lacking

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -54,7 +54,7 @@ class Claim(NamedTuple):
 
 
 class _Host:
-    __slots__ = ("alive", "ids", "lost", "record", "seen")
+    __slots__ = ("_members", "alive", "lost", "record", "seen")
 
     def __init__(self, record: HostRecord) -> None:
         self.record = record
@@ -63,7 +63,22 @@ class _Host:
         self.lost = -math.inf
         #: When it was last known to live; 0 for never.
         self.seen = 0.0
-        self.ids: dict[int, int] = {}
+        self._members: tuple[Member, ...] = ()
+
+    def renew(self, record: HostRecord) -> None:
+        """It has started again, or moved."""
+        self.record = record
+        self._members = ()
+
+    def members(self, fp: bytes) -> tuple[Member, ...]:
+        """Its positions, in the order of their indices; made once."""
+        if not self._members:
+            record = self.record
+            self._members = tuple(
+                Member(ids.position_id(record.spki, index), fp, index, record.incarnation, record.addresses[0])
+                for index in range(record.virtual_nodes)
+            )
+        return self._members
 
 
 class _Saved(NamedTuple):
@@ -84,8 +99,12 @@ class HostTable:
         self._clock = clock
         self._hosts: dict[bytes, _Host] = {}
         self._retired: set[bytes] = set()
-        self._sorted: list[Member] | None = None
-        self._digests: dict[int, tuple[bytes, ...]] = {}
+        #: Fingerprints of all hosts and of all that are retired, sorted.
+        self._known: list[bytes] = []
+        #: What :meth:`ring` gives; None where it has to be made anew.
+        self._ring: list[Member] | None = None
+        #: By number of shares; b"" for one that has to be made anew.
+        self._digests: dict[int, list[bytes]] = {}
         self._claims: dict[str, int] = {}
         self.own_fp = b""
         #: Raised whenever a host is learned, changes or dies; to know when to save.
@@ -124,12 +143,18 @@ class HostTable:
             if len(self._hosts) >= MAX_HOSTS:
                 return False
             self._hosts[fp] = _Host(record)
+            insort(self._known, fp)
         elif _is_newer(record.incarnation, host.record.incarnation):
-            host.record = record
+            self._renew(host, record)
         else:
             return False
-        self._changed()
+        self._changed(fp)
         return True
+
+    def _renew(self, host: _Host, record: HostRecord) -> None:
+        host.renew(record)
+        if host.alive:
+            self._ring = None
 
     def _sound(self, record: HostRecord) -> bool:
         """Whether a record can be one of our ring's: fields within bounds,
@@ -150,11 +175,14 @@ class HostTable:
         """Our own record, once address and incarnation are known."""
         self.own_fp = ids.fingerprint(record.spki)
         own = self._hosts.setdefault(self.own_fp, _Host(record))
-        own.record = record
+        own.renew(record)
         own.alive = True
         # Met before our own settings were known: hosts of some other ring.
         self._hosts = {fp: host for fp, host in self._hosts.items() if fp == self.own_fp or self._sound(host.record)}
-        self._changed()
+        self._known = sorted(self._retired.union(self._hosts))
+        self._ring = None
+        self._digests.clear()
+        self._changed(self.own_fp)
 
     def alive(self, fp: bytes) -> None:
         """This host answered just now."""
@@ -164,7 +192,11 @@ class HostTable:
         host.seen = self._clock.seconds()
         if not host.alive:
             host.alive = True
-            self._sorted = None
+            if self._ring is not None:
+                # Whoever was given the old list keeps it as it was.
+                self._ring = list(self._ring)
+                for member in host.members(fp):
+                    insort(self._ring, member)
 
     def said_alive(self, fp: bytes) -> None:
         """Others say that it lives: believed, unless we have just found out
@@ -181,7 +213,7 @@ class HostTable:
         host.lost = self._clock.seconds()
         if host.alive:
             host.alive = False
-            self._sorted = None
+            self._leave_ring(fp)
             # When it was last seen outlives us.
             self.version += 1
 
@@ -191,20 +223,27 @@ class HostTable:
         if fp in self._retired or len(fp) != 32 or len(self._retired) >= MAX_HOSTS:
             return False
         self._retired.add(fp)
-        if fp != self.own_fp:
-            self._hosts.pop(fp, None)
-        self._changed()
+        if fp not in self._hosts:
+            insort(self._known, fp)
+        elif fp != self.own_fp:
+            del self._hosts[fp]
+            self._leave_ring(fp)
+        self._changed(fp)
         return True
 
     def is_retired(self, fp: bytes) -> bool:
         """Whether that host has been retired."""
         return fp in self._retired
 
-    def _changed(self) -> None:
+    def _changed(self, fp: bytes) -> None:
         self.version += 1
         self.changes += 1
-        self._sorted = None
-        self._digests.clear()
+        for shares, digests in self._digests.items():
+            digests[_share(fp, shares)] = b""
+
+    def _leave_ring(self, fp: bytes) -> None:
+        if self._ring is not None:
+            self._ring = [member for member in self._ring if member.fp != fp]
 
     # -- what others say of us -----------------------------------------------------
 
@@ -253,8 +292,11 @@ class HostTable:
 
     def fps(self, alive: bool | None = None) -> list[bytes]:
         """All foreign fingerprints, sorted; only the live or dead ones if asked."""
+        found = ((fp, self._hosts.get(fp)) for fp in self._known)
         return [
-            fp for fp in sorted(self._hosts) if fp != self.own_fp and (alive is None or self._hosts[fp].alive == alive)
+            fp
+            for fp, host in found
+            if host is not None and fp != self.own_fp and (alive is None or host.alive == alive)
         ]
 
     def gone(self, most: int) -> list[Member]:
@@ -281,9 +323,9 @@ class HostTable:
         if ref.fp == self.own_fp:
             self.claimed(ref.incarnation, ref.address)
         elif _is_newer(ref.incarnation, record.incarnation) and 0 < len(ref.address) <= MAX_ADDRESS:
-            host.record = msgspec.structs.replace(record, incarnation=ref.incarnation, addresses=(ref.address,))
-            self._changed()
-        return self.position(ref.fp, ref.index)
+            self._renew(host, msgspec.structs.replace(record, incarnation=ref.incarnation, addresses=(ref.address,)))
+            self._changed(ref.fp)
+        return host.members(ref.fp)[ref.index]
 
     def members(self, refs: Iterable[PositionRef]) -> tuple[Member, ...]:
         """Those of *refs* whose keys are known, in order."""
@@ -292,22 +334,19 @@ class HostTable:
 
     def position(self, fp: bytes, index: int) -> Member:
         """A position of a host that we know.  ``KeyError`` for one we do not."""
-        host = self._hosts[fp]
-        if index not in host.ids:
-            host.ids[index] = ids.position_id(host.record.spki, index)
-        record = host.record
-        return Member(host.ids[index], fp, index, record.incarnation, record.addresses[0])
+        members = self._hosts[fp].members(fp)
+        if not 0 <= index < len(members):
+            raise KeyError(index)
+        return members[index]
 
     def ring(self) -> list[Member]:
         """All positions of foreign hosts believed alive, sorted by id.
 
         A hint: a position may not have joined yet.
         """
-        if self._sorted is None:
-            live = self.fps(alive=True)
-            every = [self.position(fp, i) for fp in live for i in range(self._hosts[fp].record.virtual_nodes)]
-            self._sorted = sorted(every)
-        return self._sorted
+        if self._ring is None:
+            self._ring = sorted(member for fp in self.fps(alive=True) for member in self._hosts[fp].members(fp))
+        return self._ring
 
     def next_after(self, place: int) -> Member | None:
         """The first of :meth:`ring` after a place on the circle."""
@@ -325,18 +364,22 @@ class HostTable:
         Who is known, in which incarnation, and who is retired; not who is
         alive, which everybody sees for himself.
         """
-        if shares not in self._digests:
-            parts = [hashlib.sha256() for _ in range(shares)]
-            for mark in self._marks():
-                state = RETIRED if mark.state == RETIRED else KNOWN
-                parts[_share(mark.fp, shares)].update(mark.fp + mark.incarnation.to_bytes(8, "big") + bytes((state,)))
-            self._digests[shares] = tuple(part.digest()[:DIGEST_BYTES] for part in parts)
-        return self._digests[shares]
+        digests = self._digests.setdefault(shares, [b""] * shares)
+        for share, digest in enumerate(digests):
+            if not digest:
+                digests[share] = self._digest(share, shares)
+        return tuple(digests)
+
+    def _digest(self, share: int, shares: int) -> bytes:
+        whole = hashlib.sha256()
+        for mark in self._marks(share, shares):
+            state = RETIRED if mark.state == RETIRED else KNOWN
+            whole.update(mark.fp + mark.incarnation.to_bytes(8, "big") + bytes((state,)))
+        return whole.digest()[:DIGEST_BYTES]
 
     def marks(self, different: Iterable[int], shares: int) -> list[HostMark]:
         """All hosts in these of *shares* shares, sorted by fingerprint."""
-        wanted = set(different)
-        return [mark for mark in self._marks() if _share(mark.fp, shares) in wanted]
+        return [mark for share in sorted(set(different)) for mark in self._marks(share, shares)]
 
     def mark(self, fp: bytes) -> HostMark | None:
         """What we know of one host, in short."""
@@ -345,8 +388,11 @@ class HostTable:
         host = self._hosts.get(fp)
         return HostMark(fp, host.record.incarnation, ALIVE if host.alive else KNOWN) if host else None
 
-    def _marks(self) -> list[HostMark]:
-        found = [self.mark(fp) for fp in sorted(self._retired.union(self._hosts))]
+    def _marks(self, share: int, shares: int) -> list[HostMark]:
+        """The hosts in one share, sorted by fingerprint."""
+        begin = bisect_left(self._known, share, key=lambda fp: _share(fp, shares))
+        end = bisect_right(self._known, share, key=lambda fp: _share(fp, shares))
+        found = [self.mark(fp) for fp in self._known[begin:end]]
         return [mark for mark in found if mark is not None]
 
     # -- keeping -------------------------------------------------------------------

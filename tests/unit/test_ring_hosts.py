@@ -464,3 +464,78 @@ class CompareTests(TableTestCase):
         expected = {"a": (3, KNOWN), "b": (3, ALIVE), "c": (0, RETIRED), "me": (5, ALIVE)}
         self.assertEqual(marks, {fp_of(name): what for name, what in expected.items()})
         self.assertIsNone(self.table.mark(fp_of("nobody")))
+
+
+class ModelTests(SynchronousTestCase):
+    """What the table keeps ready is what it would find by looking anew."""
+
+    @quick
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["learn", "restart", "refer", "alive", "dead", "retire", "own", "look"]),
+                st.sampled_from("abcdefgh"),
+                st.integers(1, 3),
+            ),
+            max_size=40,
+        )
+    )
+    def test_whatever_happens(self, story: list[tuple[str, str, int]]) -> None:
+        """Any story: the ring, the lists of hosts, and the digests are those
+        of the hosts that are known, live and are retired in the end."""
+        table = HostTable(Clock(), record_of("me", 5))
+        known: dict[str, int] = {}
+        alive: set[str] = set()
+        retired: set[str] = set()
+        for what, name, number in story:
+            fresh = name not in retired
+            if what in ("learn", "restart"):
+                table.learn(record_of(name, number))
+                if fresh:
+                    known[name] = max(number, known.get(name, 0))
+            elif what == "refer":
+                table.member(ref(name, 0, number))
+                if name in known:
+                    known[name] = max(number, known[name])
+            elif what == "retire":
+                table.retire(fp_of(name))
+                retired.add(name)
+                known.pop(name, None)
+                alive.discard(name)
+            elif what == "own":
+                table.set_own(record_of("me", 5 + number))
+            elif what == "look":
+                table.ring()
+                table.digests(2**number)
+            else:
+                (table.alive if what == "alive" else table.dead)(fp_of(name))
+                if name in known:
+                    (alive.add if what == "alive" else alive.discard)(name)
+        self.assertEqual(table.fps(), sorted(fp_of(name) for name in known))
+        self.assertEqual(table.fps(alive=True), sorted(fp_of(name) for name in alive))
+        ring = sorted((ids.position_id(spki_of(name), 0), known[name]) for name in alive)
+        self.assertEqual([(member.id, member.incarnation) for member in table.ring()], ring)
+        anew = HostTable(Clock(), table.record(table.own_fp))
+        for name in retired:
+            anew.retire(fp_of(name))
+        for name, incarnation in known.items():
+            anew.learn(record_of(name, incarnation))
+        for shares in (1, 2, 8, 256):
+            self.assertEqual(table.digests(shares), anew.digests(shares))
+        self.assertEqual(
+            [mark.fp for mark in table.marks(range(4), 4)], sorted({table.own_fp, *map(fp_of, {*known, *retired})})
+        )
+
+    def test_a_list_that_was_given_stays_as_it_is(self) -> None:
+        """Somebody may be in the middle of it."""
+        table = HostTable(Clock(), record_of("me"))
+        for name in "abc":
+            table.learn(record_of(name))
+            table.alive(fp_of(name))
+        given_before = table.ring()
+        copy = list(given_before)
+        table.dead(fp_of("b"))
+        table.learn(record_of("d"))
+        table.alive(fp_of("d"))
+        self.assertEqual(given_before, copy)
+        self.assertNotEqual(table.ring(), copy)
