@@ -62,8 +62,7 @@ class ChurnResult(NamedTuple):
     faults: Counter[str]
     checks: Counter[str]
     suspended: Counter[str]
-    held_seconds: float
-    suspended_seconds: float
+    seconds: Counter[str]
     slowest: float
     lookups: Counter[str]
 
@@ -153,8 +152,7 @@ class _Run:
             self._faults,
             watcher.checks,
             watcher.suspended,
-            watcher.time["held"] / 1000,
-            watcher.time["suspended"] / 1000,
+            Counter({what: round(spent / 1000) for what, spent in watcher.time.items()}),
             watcher.slowest,
             self._lookups,
         )
@@ -257,6 +255,7 @@ class _Run:
         world = self.world
         self._over = True
         world.network.heal()
+        world.network.behave()
         for host in world.running():
             if host.process is not None:
                 host.process.resume()
@@ -370,9 +369,8 @@ class _Run:
                 key = ids.from_bytes(world.decisions.entropy("rest", 20))
                 wanted = next((member for member in order if member >= key), order[0])
                 assert host.node is not None and host.node.ring is not None and host.witness is not None
-                before = host.witness.calls["find-successor"]
                 found = self._waited(host.node.ring.lookup(key))
-                hops = host.witness.calls["find-successor"] - before
+                hops = host.witness.steps_to[ids.to_bytes(key)]
                 if not isinstance(found, Located) or found.owner.id != wanted:
                     world.violated(Violation("I14", f"{host.name} does not find {ids.short(key)} at rest: {found}"))
                 elif hops > most:

@@ -211,7 +211,8 @@ def _tell(result: ChurnResult, as_json: bool, command: str) -> None:
     click.echo(f"checks:    {sum(result.checks.values()):,} ({_counted(result.checks)})")
     click.echo(f"suspended: {sum(result.suspended.values()):,} ({_counted(result.suspended)})")
     click.echo(
-        f"F* was kept for {result.held_seconds:.0f} s and broken for {result.suspended_seconds:.0f} s; "
+        f"F* was kept for {result.seconds['held']} s by rings that had more than r members, for "
+        f"{result.seconds['held while small']} s by smaller ones, and broken for {result.seconds['suspended']} s; "
         f"at the latest {result.slowest:.1f} s after a failure all held again"
     )
     click.echo(f"lookups meanwhile: {lookups}")

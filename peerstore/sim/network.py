@@ -112,6 +112,12 @@ class SimNetwork:
         self._slow.clear()
         self._release()
 
+    def behave(self) -> None:
+        """From now on writes are neither repeated nor reordered, as on any
+        stream; late and lost they may be."""
+        self._usual = self._usual._replace(duplication=0.0, reordering=0.0)
+        self.faults = self.faults._replace(duplication=0.0, reordering=0.0)
+
     def slow(self, name: str, factor: float) -> None:
         """All that a host sends and is sent takes so many times longer."""
         if factor > 1.0:

@@ -20,15 +20,22 @@ class Standing:
         self.why = "the beginning"
         #: F* has been kept: the invariants must hold at every moment.
         self.held = False
+        #: It has had r + 1 principals: of these, too, it may lose none for nothing.
+        self.grown = False
         #: They did hold at some moment after the last failure.
         self.fine = False
         #: Everybody in it reaches everybody.
         self.whole = True
-        #: It has more members than lists have entries: else there is no F* to keep.
-        self.large = False
         self.violations: Sequence[Violation] = ()
         self.principals: Sequence[int] | None = None
         self.error: Measure | None = None
+        #: Somebody who is gone was still listed somewhere.
+        self.haunted = False
+
+    @property
+    def time(self) -> str:
+        """What the time counts as that passes now."""
+        return "suspended" if not self.held else "held" if self.grown else "held while small"
 
     @classmethod
     def after(cls, origins: Sequence[Standing], now: float) -> Standing:
@@ -39,9 +46,10 @@ class Standing:
         standing = cls(last.since)
         standing.why = last.why
         standing.held = all(origin.held for origin in origins)
+        standing.grown = all(origin.grown for origin in origins)
         standing.fine = all(origin.fine for origin in origins)
         if len(origins) == 1:
-            standing.principals, standing.error = last.principals, last.error
+            standing.principals, standing.error, standing.haunted = last.principals, last.error, last.haunted
         return standing
 
 

@@ -1,11 +1,11 @@
 """Looks at a world after every event, and says what must not be.
 
 I7, I8 and I11 are looked at for every member that changed, at every change
-(``sim.members``).  I1 to I6 and I9 are looked at for each part of the network
-whose hosts can reach each other, whenever a member of it changed.  They hold
-while the failure assumption F* does: no failure leaves a member without a
-live entry in its list, lists on their way included, and none takes a
-principal while there are only r + 1.
+(``sim.members``).  All others are looked at for each part of the network whose
+hosts can reach each other, whenever a member of it changed.  I10 and I13 hold
+always; I1 to I6 and I9 while the failure assumption F* does: no failure leaves
+a member without a live entry in its list, lists on their way included, and
+none takes a principal while there are only r + 1.
 
 A failure here is a crash, a leave, a cut, a mended cut (two rings meet), a
 host that found nobody and stood alone, and also that a member gives up
@@ -13,6 +13,10 @@ another that lives: failure detectors of real networks are wrong at times.
 Right after each failure, and at no other moment, I1 and I2 decide whether F*
 was kept.  If not, all of these invariants are suspended, and counted, until
 they hold again; and they have to within ``bound`` seconds of the last failure.
+
+A ring of no more than r members, and one that has just grown beyond, has no
+r + 1 principals to lose.  I1 and I3 to I6 are asked of it all the same, from
+the moment at which they hold until a failure breaks one of them.
 """
 
 from __future__ import annotations
@@ -83,8 +87,7 @@ class Watcher:
             self._look("")
         tangled = network.faulty or network.rough or self._world.someone_paused
         for standing in self._standings.values():
-            if standing.large:
-                self.time["held" if standing.held else "suspended"] += int(1000 * (now - self._last_time))
+            self.time[standing.time] += int(1000 * (now - self._last_time))
             if tangled and not standing.whole:
                 standing.since = now
             if not standing.fine and now - standing.since > self._bound:
@@ -108,9 +111,15 @@ class Watcher:
         churn = bool(why) or before.keys() != self._snapshot.keys()
         standings = {}
         for part in self._network_parts():
-            standing = self._standings.get(part) or self._inherit(part)
+            standing = self._standings.get(part)
+            cause = why
+            if standing is None:
+                origins = [other for names, other in self._standings.items() if names & part]
+                standing = Standing.after(origins, self._world.clock.seconds())
+                if len(origins) > 1:
+                    cause = why or "two parts that met"
             here = {member: state for member, state in self._snapshot.items() if members.machine(member) in part}
-            self._look_at(part, standing, here, why, churn)
+            self._look_at(part, standing, here, cause, churn or bool(cause))
             standings[part] = standing
         self._standings = standings
 
@@ -118,60 +127,76 @@ class Watcher:
         size, now = self._world.list_size, self._world.clock.seconds()
         lists = self._on_their_way(part)
         found = check_ring(members, size, lists)
+        names = {violation.name for violation in found}
         standing.violations = found
         standing.whole = self._whole(part)
-        standing.large = len(members) > size
         if churn:
             standing.since, standing.why = now, why or standing.why
             standing.fine = not found
         if why and standing.held:
-            kept = not any(violation.name in ("I1", "I2") for violation in found)
             arriving = all(any(entry in members for entry in extended) for extended in lists)
-            standing.held = kept and arriving and standing.large
+            # Where there are r + 1 principals, I1 and I2 are all that matters; a
+            # small ring has no such base, and two of them may have met.
+            based = standing.grown and len(members) > size
+            broken = names & {"I1", "I2"} if based else names - {"I2", "I9"}
+            standing.held = arriving and not broken
+        if len(members) < 2:
+            # Whoever is alone has an empty list, and so has whoever joins it a moment ago.
+            standing.held = False
+        if len(members) <= size:
+            standing.grown = False
+        elif not names & {"I2", "I9"}:
+            standing.grown = True
         if standing.held:
-            self.checks.update(RING_INVARIANTS)
+            asked = [name for name in RING_INVARIANTS if standing.grown or name not in ("I2", "I9")]
+            self.checks.update(asked)
             for violation in found:
-                self._world.violated(violation)
+                if violation.name in asked:
+                    self._world.violated(violation)
         else:
             self.suspended.update(violation.name for violation in found)
-            if not found and not standing.fine:
+        if not found:
+            if not standing.fine:
                 standing.fine = True
                 self.slowest = max(self.slowest, now - standing.since)
-            if not found and standing.whole and standing.large:
-                standing.held = standing.fine = True
+            standing.held = standing.held or (standing.whole and len(members) > 1)
         self._look_at_principals(standing, members, lists, why)
         self._look_at_measure(standing, members, lists, churn)
 
     def _look_at_principals(self, standing: Standing, members: Snapshot, lists: Lists, why: str) -> None:
-        """I10: they only cease to be by their own crash."""
-        chosen = principals(members, lists)
-        if standing.held and standing.principals is not None and not why:
+        """I10: they only cease to be by their own crash.
+
+        Wherever all lists are full, also while F* is broken: a list that is
+        not may yet pass over anybody, when its end is found.
+        """
+        size, chosen = self._world.list_size, principals(members, lists)
+        full = len(members) > size and all(len(state.successors) == size for state in members.values())
+        if full and standing.principals is not None and not why:
             self.checks["I10"] += 1
             for member in standing.principals:
                 if member not in chosen and member in members:
                     where = f"{self.members.machine(member)} is passed over, and was not"
                     self._world.violated(Violation("I10", where))
-        standing.principals = chosen if standing.held else None
+        standing.principals = chosen if full else None
 
     def _look_at_measure(self, standing: Standing, members: Snapshot, lists: Lists, churn: bool) -> None:
-        """I13: between comings and goings it only gets better.
+        """I13: between comings and goings it only gets better, F* or not.
 
-        Who is gone has first to be gone from all lists: a list that is on its
-        way may bring him back to somebody who knew already.
+        Of lists beyond their first entries that holds once whoever is gone is
+        gone from all of them: a list that is on its way may bring him back to
+        somebody who knew already.
         """
         named = {entry for state in members.values() for entry in (*state.successors, state.predecessor)}
         named.update(entry for extended in lists for entry in extended)
         named.discard(None)
-        if not standing.held or not members.keys() >= named:
-            standing.error = None
+        error, before = measure(members, self._world.list_size, lists), standing.error
+        haunted = standing.haunted
+        standing.error, standing.haunted = error, not members.keys() >= named
+        if before is None or churn:
             return
-        error = measure(members, self._world.list_size, lists)
-        if standing.error is not None and not churn:
-            self.checks["I13"] += 1
-            if error > standing.error:
-                where = f"the error grew from {tuple(standing.error)} to {tuple(error)}"
-                self._world.violated(Violation("I13", where))
-        standing.error = error
+        self.checks["I13"] += 1
+        if error.near > before.near or (error > before and not haunted):
+            self._world.violated(Violation("I13", f"the error grew from {tuple(before)} to {tuple(error)}"))
 
     # -- lists on their way ---------------------------------------------------------------
 
@@ -218,8 +243,3 @@ class Watcher:
             return False
         names = sorted(part)
         return not network.faulty or all(network.joined(a, b) for a in names for b in names if a < b)
-
-    def _inherit(self, part: frozenset[str]) -> Standing:
-        """A part that is new: what is known of those that it came from."""
-        origins = [standing for names, standing in self._standings.items() if names & part]
-        return Standing.after(origins, self._world.clock.seconds())

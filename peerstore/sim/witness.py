@@ -7,7 +7,7 @@ lists that are on their way, which count as lists (``sim.invariants``).
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -22,8 +22,6 @@ from peerstore.wire.bodies import Found, Neighbours, PositionRef
 
 __all__ = ["Board", "Question", "Witness", "WitnessPool"]
 
-#: An answer may wait so long (s) for the keys of hosts that it names.
-USED_WITHIN = 8.0
 #: A notice waits for the next round, and that is at most so far away (s).
 NOTICE_KEPT = 90.0
 #: News of a leave arrives within so long (s), whatever is lost.
@@ -39,11 +37,6 @@ class Question(NamedTuple):
     fp: bytes | None
     place: int
     lists: list[tuple[int, ...]]
-
-
-class _Noted(NamedTuple):
-    at: float
-    what: Any
 
 
 class Board:
@@ -111,10 +104,10 @@ class Witness:
     def __init__(self, board: Board, fp: bytes) -> None:
         self.board = board
         self.fp = fp
-        #: How often each method was asked.
-        self.calls: Counter[str] = Counter()
-        self._answers: deque[_Noted] = deque(maxlen=256)
-        self._steps: deque[_Noted] = deque(maxlen=256)
+        #: How often each key was asked for, in steps of lookups.
+        self.steps_to: Counter[bytes] = Counter()
+        self._answers: list[tuple[int, Neighbours]] = []
+        self._steps: list[tuple[int, Found]] = []
         self._silent: list[tuple[int, bytes]] = []
         self._not_serving: list[tuple[int, int]] = []
         self._arrived: list[int] = []
@@ -124,7 +117,8 @@ class Witness:
 
     def began(self, address: str, method: str, body: Any, fp: bytes | None) -> int | None:
         """A question is asked; its number on the board, if it may bring a list."""
-        self.calls[method] += 1
+        if method == "find-successor":
+            self.steps_to[body.key] += 1
         if method == "get-node-records":
             self._resolving += 1
         if method == "leaving":
@@ -146,14 +140,14 @@ class Witness:
             self._arrived.append(number)
         if method == "get-node-records":
             self._resolving -= 1
-        now, member = self.board.seconds(), self.board.member
+        member = self.board.member
         if isinstance(answer, Neighbours) and (told := member(answer.position)) is not None:
-            self._answers.append(_Noted(now, (told, answer)))
+            self._answers.append((told, answer))
             question = self.board.questions.get(number or 0)
             if question is not None and (answer.position.fp, answer.position.index) != (question.fp, body.index):
                 self._note_not_serving(question.fp, body.index)
         if isinstance(answer, Found) and (told := member(answer.position)) is not None:
-            self._steps.append(_Noted(now, (told, answer)))
+            self._steps.append((told, answer))
 
     def failed(self, number: int | None, method: str, body: Any, fp: bytes | None, failure: Failure) -> None:
         """None was."""
@@ -180,11 +174,14 @@ class Witness:
 
     def event_over(self) -> None:
         """The event in which answers arrived has ended: unless keys of hosts
-        that they name are still asked for, they have been acted upon."""
+        that they name are still asked for, they have been acted upon, and are
+        no reason for anything any more."""
         if not self._resolving:
             for number in self._arrived:
                 self.board.questions.pop(number, None)
             self._arrived.clear()
+            self._answers.clear()
+            self._steps.clear()
 
     def end(self) -> None:
         """The host is gone, and with it what it asked."""
@@ -194,18 +191,19 @@ class Witness:
     # -- what it amounts to ------------------------------------------------------------
 
     def answers(self, known: Callable[[bytes], bool]) -> list[Answer]:
-        """What was told of neighbours lately, newest first.
+        """What was told of neighbours just now, newest first: in this event,
+        or in an earlier one, and keys of hosts that it names came since.
 
         :param known: whether the host has the key of another, and so can make
             anything of a reference to it.
         """
         return [
             Answer(told, self._resolved(answer.predecessor, known), self._list(answer.successors, known))
-            for told, answer in self._recent(self._answers)
+            for told, answer in reversed(self._answers)
         ]
 
     def steps(self, known: Callable[[bytes], bool]) -> list[Step]:
-        """What was told on the way to keys lately, newest first."""
+        """What was told just now on the way to keys, newest first."""
         return [
             Step(
                 told,
@@ -214,7 +212,7 @@ class Witness:
                 answer.final,
                 self._list(answer.successors, known),
             )
-            for told, answer in self._recent(self._steps)
+            for told, answer in reversed(self._steps)
         ]
 
     def silent(self) -> list[tuple[int, ...]]:
@@ -228,12 +226,6 @@ class Witness:
         now = self.board.event()
         self._not_serving = [(event, member) for event, member in self._not_serving if event == now]
         return [member for _, member in self._not_serving]
-
-    def _recent(self, noted: deque[_Noted]) -> Iterable[tuple[int, Any]]:
-        oldest = self.board.seconds() - USED_WITHIN
-        while noted and noted[0].at < oldest:
-            noted.popleft()
-        return [entry.what for entry in reversed(noted)]
 
     def _resolved(self, ref: PositionRef | None, known: Callable[[bytes], bool]) -> int | None:
         return self.board.member(ref) if ref is not None and known(ref.fp) else None
