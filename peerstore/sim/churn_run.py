@@ -20,6 +20,7 @@ from zope.interface import implementer
 from peerstore import ids
 from peerstore.errors import LookupFailed
 from peerstore.ring.lookup import Located
+from peerstore.ring.position import owns
 from peerstore.sim.invariants import Violation, check_owners
 from peerstore.sim.network import Cut
 from peerstore.sim.schedule import QUIET, Event, Setting, make_schedule, setting_for
@@ -88,12 +89,16 @@ def run_churn(
     setting: Setting | None = None,
     events: Sequence[Event] | None = None,
     say: Callable[[str], None] | None = None,
+    until: float = math.inf,
 ) -> ChurnResult:
-    """Run one seed, by default with its own setting and schedule."""
+    """Run one seed, by default with its own setting and schedule.
+
+    :param until: virtual seconds; what has not failed by then is said to hold.
+    """
     setting = setting or setting_for(seed)
     if events is None:
         events = make_schedule(seed, setting)
-    run = _Run(seed, setting, say)
+    run = _Run(seed, setting, say, until)
     with listening_to_errors(run.world):
         run.play(events)
     return run.result()
@@ -102,7 +107,7 @@ def run_churn(
 class _Run:
     """A world, and what is being done to it."""
 
-    def __init__(self, seed: int, setting: Setting, say: Callable[[str], None] | None) -> None:
+    def __init__(self, seed: int, setting: Setting, say: Callable[[str], None] | None, until: float) -> None:
         self._seed = seed
         self._setting = setting
         self.world = World(
@@ -119,6 +124,7 @@ class _Run:
         self._lookups: Counter[str] = Counter()
         self._failed_at: float | None = None
         self._over = False
+        self._limit = until
 
     def play(self, events: Sequence[Event]) -> None:
         """From the first event to rest; ends at the first problem."""
@@ -135,6 +141,8 @@ class _Run:
         # Whatever is slow by design has its turn before it is called rest.
         if self._until(clock.seconds() + 2 * self._setting.longest_period + 10.0):
             self._rest()
+        if self.world.problems and self._failed_at is None:
+            self._failed_at = clock.seconds()
 
     def result(self) -> ChurnResult:
         """What came of it."""
@@ -158,13 +166,13 @@ class _Run:
         )
 
     def _until(self, moment: float) -> bool:
-        """Let time pass; false at the first problem."""
+        """Let time pass; false at the first problem, or when it is enough."""
         world = self.world
-        while not world.problems and world.step(moment):
+        while not world.problems and world.step(min(moment, self._limit)):
             pass
         if world.problems and self._failed_at is None:
             self._failed_at = world.clock.seconds()
-        return not world.problems
+        return not world.problems and world.clock.seconds() < self._limit
 
     # -- what happens ------------------------------------------------------------------
 
@@ -177,8 +185,18 @@ class _Run:
         kind = event.kind
         if kind in ("start", "restart", "restart older", "restart empty"):
             self._start(event)
+        elif kind == "copy":
+            self._copy(event)
         elif kind in ("crash", "power cut", "leave"):
             self._stop(kind, event.hosts[0])
+        elif kind == "row":
+            self._crash_row(event.hosts[0], int(event.amount))
+        elif kind == "reset":
+            self.world.trace.event(kind, *event.hosts, quiet=False)
+            self.world.network.reset(event.hosts[0])
+            self.world.failure(f"{event.hosts[0]} lost its connections")
+        elif kind == "clock":
+            self._jump(event)
         elif kind == "weather":
             self._lasts(event, lambda: self.world.network.weather(event.amount), self.world.network.weather)
         elif kind == "slow":
@@ -209,16 +227,52 @@ class _Run:
         else:
             host.crash(silent=kind == "power cut")
 
+    def _copy(self, event: Event) -> None:
+        """A data folder is copied to another machine, and used there, too."""
+        (name, original), join = event.groups
+        host = self.world.hosts.get(name)
+        if original in self.world.hosts and (host is None or not host.running):
+            self.world.copy(name, original, join)
+
+    def _crash_row(self, name: str, count: int) -> None:
+        """A host, and those that follow its first position on the ring."""
+        host = self.world.hosts.get(name)
+        if host is None or not host.running:
+            return
+        start = ids.position_id(host.spki, 0)
+        follow = sorted(self.world.snapshot(), key=lambda member: ids.distance(start, member))
+        machines = {
+            member: machine for machine in self.world.running() for member in self.world.board.positions[machine.fp]
+        }
+        row = list(dict.fromkeys([name, *(machines[member].name for member in follow)]))
+        for other in row[:count]:
+            self._stop("crash", other)
+
+    def _jump(self, event: Event) -> None:
+        host = self.world.hosts.get(event.hosts[0])
+        if host is None or host.process is None:
+            return
+        process = host.process
+        if event.amount > 0:
+            self.world.trace.event("clock", host.name, event.amount, quiet=False)
+            process.jump(event.amount)
+            self.world.failure(f"the clock of {host.name} was set forward")
+        else:
+            # Until time has caught up, it does nothing by itself.
+            self._lasts(event._replace(seconds=-event.amount), lambda: process.jump(event.amount), lambda: None)
+
     def _lasts(self, event: Event, begin: Callable[[], None], end: Callable[[], None]) -> None:
         world = self.world
 
         def over() -> None:
+            world.lasting -= 1
             if not self._over:
                 end()
                 world.failure(f"{event.kind}, which is over")
 
         world.trace.event(event.kind, *event.hosts, f"{event.seconds:.2f} s", event.amount or "", quiet=False)
         begin()
+        world.lasting += 1
         world.failure(event.kind)
         world.clock.callLater(event.seconds, over)
 
@@ -280,14 +334,15 @@ class _Run:
         host = members[number % len(members)]
         assert host.node is not None and host.node.ring is not None and host.process is not None
         key = ids.from_bytes((number.to_bytes(8, "big") * 3)[:20])
-        process, waiting = host.process, [True]
+        process, waiting, jumps = host.process, [True], host.process.jumps
 
         def ended(result: Any) -> None:
             waiting.clear()
             self._lookups[self._kind(key, result)] += 1
 
         def late() -> None:
-            if waiting and process.alive and not process.paused and not world.network.rough:
+            fair = process.alive and not process.paused and process.jumps == jumps and not world.network.rough
+            if waiting and fair:
                 world.violated(Violation("I14", f"a lookup at {process.name} did not end in {LONGEST_LOOKUP:.0f} s"))
 
         host.node.ring.lookup(key).addBoth(ended)
@@ -329,9 +384,11 @@ class _Run:
         for violation in world.ideal():
             world.violated(violation)
         self._owners()
-        began, sent = clock.seconds(), world.network.sent
+        began, sent, states = clock.seconds(), world.network.sent, world.snapshot()
         if not self._until(began + 60.0):
             return
+        if world.snapshot() != states:
+            world.problem("a ring at rest has changed")
         positions = max(1, len(world.snapshot()))
         rate = (world.network.sent - sent) / 60.0 / positions
         if rate > REST_WRITES:
@@ -341,8 +398,6 @@ class _Run:
             if pending > REST_TIMERS:
                 world.problem(f"{host.name} has {pending} calls pending at rest")
         self._find()
-        if world.problems and self._failed_at is None:
-            self._failed_at = clock.seconds()
 
     def _owners(self) -> None:
         world = self.world
@@ -352,10 +407,10 @@ class _Run:
         claims: dict[int, list[int]] = {key % ids.RING_SIZE: [] for key in keys}
         for host in world.running():
             ring = host.node.ring if host.node is not None else None
-            for key in claims:
-                place = ring.own_position(key) if ring is not None else None
-                if place is not None:
-                    claims[key].append(place.id)
+            for place in ring.positions if ring is not None else ():
+                for key in claims:
+                    if place.is_member and owns(place.state, key):
+                        claims[key].append(place.id)
         for violation in check_owners(claims, members)[:3]:
             world.violated(violation)
 

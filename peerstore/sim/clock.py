@@ -110,6 +110,14 @@ class ClockView:
         """All calls that are pending here, soonest first."""
         return [call for call in self._clock.pending() if call._view is self]
 
+    def jump(self, seconds: float) -> None:
+        """Be so much further ahead from now on, with everything that waits."""
+        pending = self.getDelayedCalls()
+        self._offset += seconds
+        for call in pending:
+            assert isinstance(call, SimCall)
+            self.push(call)
+
     def push(self, call: SimCall) -> None:
         """Queue a call for its present time."""
         self._clock.enqueue(call._time - self._offset, call)

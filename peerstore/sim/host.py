@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 from peerstore import ids
+from peerstore.errors import KeyInUse
 from peerstore.node.config import NodeConfig
 from peerstore.node.service import NodeService
 from peerstore.sim.disk import SimDisk
@@ -27,9 +28,12 @@ MOST_SNAPSHOTS = 16
 
 
 class SimHost:
-    """A machine; it has an address for ever, and a key until its disk is wiped."""
+    """A machine; it has an address for ever, and a key until its disk is wiped.
 
-    def __init__(self, world: World, name: str) -> None:
+    :param copied: the machine whose data folder it was given, key and all.
+    """
+
+    def __init__(self, world: World, name: str, copied: SimHost | None = None) -> None:
         self.name = name
         self._world = world
         self._keys = 0
@@ -38,18 +42,29 @@ class SimHost:
         self._last: Process | None = None
         self.node: NodeService | None = None
         self.witness: Witness | None = None
+        #: Another with its key was at work before it.
+        self.shadow = False
         self._snapshots: list[Mapping[bytes, bytes]] = []
-        self._new_key()
+        if copied is None:
+            self.spki = self._new_key()
+        else:
+            self.spki = copied.spki
+            self.disk.restore(copied.disk.snapshot())
 
-    def _new_key(self) -> None:
+    @property
+    def fp(self) -> bytes:
+        """Of its key."""
+        return ids.fingerprint(self.spki)
+
+    def _new_key(self) -> bytes:
         # Not a key, but as good as one where nobody signs anything.
         text = f"{self._world.decisions.seed}/{self.name}" + f"/{self._keys}" * bool(self._keys)
-        self.spki = hashlib.sha512(text.encode()).digest() * 2
-        self.fp = ids.fingerprint(self.spki)
+        spki = hashlib.sha512(text.encode()).digest() * 2
         self._keys += 1
-        board, positions = self._world.board, range(self._world.virtual_nodes)
-        board.names[self.fp] = self.name
-        board.positions[self.fp] = tuple(ids.position_id(self.spki, index) for index in positions)
+        board, fp, positions = self._world.board, ids.fingerprint(spki), range(self._world.virtual_nodes)
+        board.names[fp] = self.name
+        board.positions[fp] = tuple(ids.position_id(spki, index) for index in positions)
+        return spki
 
     @property
     def running(self) -> bool:
@@ -73,7 +88,7 @@ class SimHost:
             # It was still on its way out.
             self._last.kill()
             self.disk.crash()
-            Witness(world.board, self.fp).end()
+            Witness(world.board, self.fp, self.name).end()
             world.network.crash(self._last)
         self.process = self._last = process = world.process(self.name)
         self.disk.run = process.call
@@ -86,14 +101,34 @@ class SimHost:
             world.decisions.rng(self.name),
             lambda size: world.decisions.entropy(self.name, size),
             InlineRunner(),
-            lambda error: world.problem(f"{self.name} could not start: {error}"),
+            self._failed,
         )
-        self.witness = Witness(world.board, self.fp)
+        self.shadow = any(host.fp == self.fp for host in world.live.values())
+        self.witness = Witness(world.board, self.fp, self.name)
         self.node.pool = WitnessPool(self.node.pool, self.witness)  # type: ignore[assignment]
         world.board.at[f"sim:{self.name}"] = self.fp
         world.live[self.name] = self
-        world.trace.event("start", self.name, quiet=False)
+        world.troubled = world.clock.seconds()
+        world.trace.event("start", self.name, *["with a key that is in use"] * self.shadow, quiet=False)
+        if self.shadow:
+            world.doubled[self.fp] = True
+            world.failure(f"{self.name} came with a key that is in use")
         self.node.startService()
+
+    def _failed(self, error: BaseException) -> None:
+        """The node takes no part any more.  One of two with one key does so
+        rightly, and its program ends."""
+        doubled = self._world.doubled
+        if not isinstance(error, KeyInUse) or not doubled.get(self.fp):
+            self._world.problem(f"{self.name} could not go on: {error}")
+            return
+        doubled[self.fp] = False
+        self._world.trace.event("gave up", self.name, quiet=False)
+        self._world.clock.callLater(0, self._end, self.node)
+
+    def _end(self, node: NodeService | None) -> None:
+        if node is not None and self.node is node:
+            self.leave().addErrback(lambda failure: self._world.problem(f"{self.name} could not end: {failure.value}"))
 
     def crash(self, silent: bool = False) -> None:
         """No goodbye, and what was not synced is lost: kill -9, or, *silent*,
@@ -138,12 +173,16 @@ class SimHost:
         """A new disk, and so another node at the same address."""
         self.disk.restore({})
         self._snapshots.clear()
-        self._new_key()
+        self.spki = self._new_key()
 
     def _stopped(self) -> Process:
         process = self.process
         assert process is not None, f"{self.name} does not run"
         self._world.live.pop(self.name, None)
+        twins = [host for host in self._world.running() if host.fp == self.fp]
+        if twins and not self.shadow:
+            twins[0].shadow = False
+        self.shadow = False
         self.process = self.node = None
         if self.witness is not None:
             self.witness.end()

@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -19,8 +19,9 @@ from peerstore.sim.data_command import data
 from peerstore.sim.many import Tally, run_rings, table
 from peerstore.sim.network import Faults
 from peerstore.sim.ring_run import run_ring
-from peerstore.sim.schedule import Event, Setting, make_schedule, setting_for
-from peerstore.sim.shrink import ddmin, fewer_hosts, without_hosts
+from peerstore.sim.schedule import Setting, make_schedule, setting_for
+from peerstore.sim.shrink import shrink as shrink_run
+from peerstore.sim.shrink import some_of
 
 __all__ = ["cli", "main"]
 
@@ -86,11 +87,16 @@ def ring(
     gone = without.split(",") if without else []
     options = _options(changes)
     if shrink:
-        chosen, gone = _shrink(seed, setting, events, chosen, gone)
-    left = _some(events, chosen, gone)
+        shrunk = shrink_run(seed, setting, events, chosen, gone, lambda what: click.echo(what, err=as_json))
+        if shrunk is None:
+            raise click.ClickException("Everything held; there is nothing to shrink.")
+        chosen, gone = shrunk.chosen, shrunk.gone
+    left = some_of(events, chosen, gone)
+    if shrink or only_schedule:
+        for number in range(len(events)) if chosen is None else chosen:
+            for event in some_of(events, [number], gone):
+                click.echo(f"{number:4} {event}", err=as_json)
     if only_schedule:
-        for number, event in enumerate(events):
-            click.echo(f"{number:4} {event}")
         return
     if not as_json:
         click.echo(_told(setting))
@@ -138,44 +144,6 @@ def story(
 # -- one seed ---------------------------------------------------------------------
 
 
-def _some(events: Sequence[Event], chosen: Iterable[int] | None, gone: Sequence[str]) -> list[Event]:
-    left = list(events) if chosen is None else [events[number] for number in chosen if 0 <= number < len(events)]
-    return without_hosts(left, gone)
-
-
-def _shrink(
-    seed: int, setting: Setting, events: Sequence[Event], chosen: list[int] | None, gone: list[str]
-) -> tuple[list[int], list[str]]:
-    """The events and the missing hosts of the shortest run that was found."""
-    numbers = list(range(len(events))) if chosen is None else chosen
-    first = run_churn(seed, setting, _some(events, numbers, gone))
-    if not first.problems:
-        raise click.ClickException("Everything held; there is nothing to shrink.")
-    kind = _kind(first)
-    click.echo(f"{len(numbers)} events: {first.problems[0]}")
-    runs = 0
-
-    def fails(left: Sequence[Event]) -> bool:
-        nonlocal runs
-        runs += 1
-        result = run_churn(seed, setting, left)
-        return bool(result.problems) and _kind(result) == kind
-
-    kept = ddmin(numbers, lambda some: fails(_some(events, some, gone)))
-    click.echo(f"{len(kept)} events are enough, after {runs} runs")
-    more = fewer_hosts(_some(events, kept, gone), fails)
-    gone = sorted({*gone, *more})
-    present = [number for number in kept if _some(events, [number], gone)]
-    left = ddmin(present, lambda some: fails(_some(events, some, gone)))
-    click.echo(f"{len(left)} events and {len(more)} hosts fewer, after {runs} runs")
-    return left, gone
-
-
-def _kind(result: ChurnResult) -> str:
-    """What counts as failing in the same way."""
-    return result.violated[0] if result.violated else "another problem"
-
-
 def _options(changes: dict[str, Any]) -> str:
     words = []
     for name, value in changes.items():
@@ -205,9 +173,8 @@ def _tell(result: ChurnResult, as_json: bool, command: str) -> None:
     if as_json:
         click.echo(json.dumps({"held": not result.problems, "command": command, **result._asdict()}))
         sys.exit(1 if result.problems else 0)
-    faults = ", ".join(f"{count} {kind}" for kind, count in sorted(result.faults.items()))
     lookups = ", ".join(f"{count} {kind}" for kind, count in sorted(result.lookups.items()))
-    click.echo(f"happened:  {faults}")
+    click.echo(f"happened:  {_faults(result.faults)}")
     click.echo(f"checks:    {sum(result.checks.values()):,} ({_counted(result.checks)})")
     click.echo(f"suspended: {sum(result.suspended.values()):,} ({_counted(result.suspended)})")
     click.echo(
@@ -223,6 +190,10 @@ def _tell(result: ChurnResult, as_json: bool, command: str) -> None:
         click.echo(f"Replay it with: {command}")
         sys.exit(1)
     click.echo("everything held")
+
+
+def _faults(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{counts[kind]:,} {kind}" for kind in sorted(counts))
 
 
 def _counted(counts: dict[str, int]) -> str:
@@ -256,6 +227,7 @@ def _many(seeds: str | None, minutes: float | None, first: int | None, cores: in
     else:
         for line in table(tally):
             click.echo(line)
+        click.echo(f"happened: {_faults(tally.kinds)}")
         click.echo(
             f"at the latest {tally.slowest:.1f} s after a failure all held again; "
             f"{time.monotonic() - began:.0f} s on {cores} cores"

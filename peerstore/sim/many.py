@@ -26,6 +26,7 @@ class Row(NamedTuple):
     suspended: int
     lookups: int
     slowest: float
+    kinds: Counter[str]
     violated: list[str]
     problems: list[str]
 
@@ -36,6 +37,7 @@ class Tally:
     def __init__(self) -> None:
         self.sums: dict[str, Counter[str]] = {}
         self.slowest = 0.0
+        self.kinds: Counter[str] = Counter()
         self.failures: list[Row] = []
 
     def add(self, row: Row) -> None:
@@ -51,6 +53,7 @@ class Tally:
                 failures=bool(row.problems),
             )
         self.slowest = max(self.slowest, row.slowest)
+        self.kinds.update(row.kinds)
         if row.problems:
             self.failures.append(row)
 
@@ -121,6 +124,7 @@ def _row_of(seed: int) -> Row:
         sum(result.suspended.values()),
         sum(result.lookups.values()),
         result.slowest,
+        result.faults,
         result.violated,
         result.problems,
     )

@@ -80,7 +80,8 @@ class Members:
         """One event is over."""
         world = self._world
         for host in world.live.values():
-            if host.name not in self._rings and host.node is not None and host.node.ring is not None:
+            ring = host.node.ring if host.node is not None else None
+            if host.name not in self._rings and ring is not None and not host.shadow:
                 self.attach()
                 break
         for watched in self.watched.values():
@@ -112,7 +113,7 @@ class Members:
     def attach(self) -> None:
         """Watch the rings of hosts that run now, and of no others."""
         world = self._world
-        rings = {host.name: host.node.ring for host in world.live.values() if host.node is not None}
+        rings = {host.name: host.node.ring for host in world.live.values() if host.node is not None and not host.shadow}
         gone = [key for key, watched in self.watched.items() if rings.get(watched.host.name) is not watched.ring]
         for key in gone:
             del self.watched[key]
@@ -193,6 +194,8 @@ class Members:
             if self._same_part(watched.host.name, self.machine(member)):
                 self.failure = f"{watched.host.name} took {self.machine(member)} for dead"
                 self.steps["false suspicion"] += 1
+                if self._world.calm:
+                    self._world.problem(f"{self.failure}, though nothing was wrong")
                 return
 
     # -- what a change may follow from ---------------------------------------------------

@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import CannotListenError, ConnectError
+from twisted.internet.error import CannotListenError, ConnectError, ConnectionLost
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from zope.interface import implementer
 
@@ -128,6 +128,13 @@ class SimNetwork:
     def weather(self, loss: float = 0.0) -> None:
         """Lose so many writes more than usual; with 0, as usual again."""
         self.faults = self._usual._replace(loss=self._usual.loss + loss, tail=self._usual.tail + loss / 4)
+
+    def reset(self, name: str) -> None:
+        """All connections of a machine are lost, at both ends, and nothing else."""
+        for link in list(self._links):
+            if name in link.names:
+                for side in (0, 1):
+                    link.finish(side, ConnectionLost("reset on its way"))
 
     def crash(self, process: Process, silent: bool = False) -> None:
         """A program has ended.  Its system ends its connections; *silent*,

@@ -29,6 +29,7 @@ class Process:
         self.paused = False
         self.clock: ClockView = clock.view(offset, self.call)
         self._time = clock
+        self.jumps = 0
         self._waiting: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
@@ -49,6 +50,12 @@ class Process:
         if self.paused:
             self.paused = False
             self._time.callLater(0, self._go_on)
+
+    def jump(self, seconds: float) -> None:
+        """Its machine's clock is set forward, or back: what was due at a time
+        of day is due then, sooner or later than it was."""
+        self.jumps += 1
+        self.clock.jump(seconds)
 
     def kill(self) -> None:
         """It ends, and runs no more code."""

@@ -102,11 +102,13 @@ WEIGHTS = {
     "crash": 6,
     "power cut": 3,
     "burst": 2,
+    "row": 2,
     "leave": 3,
     "join": 6,
     "restart": 8,
     "restart older": 2,
     "restart empty": 2,
+    "copy": 2,
     "cut": 3,
     "one-way": 2,
     "pair": 2,
@@ -114,6 +116,8 @@ WEIGHTS = {
     "flap": 1,
     "slow": 2,
     "stop": 2,
+    "reset": 2,
+    "clock": 2,
     "weather": 2,
     "blackout": 0.3,
 }
@@ -165,6 +169,28 @@ class _Maker:
         elif kind == "burst":
             for name in self._some(self._up, len(self._up) // 2):
                 self._stop(at, "crash", name)
+        elif kind == "row":
+            # The next in ring order, which only the run knows, crash with it;
+            # all that are down afterwards come back.
+            if len(self._up) > 3:
+                size = self._setting.list_size
+                count = max(1, size - 1 + self._chance.number("schedule", "row") % 3)
+                name = self._pick(self._up)
+                self._add(at, kind, ((name,),), amount=float(min(count, len(self._up) - 2)))
+                # Whoever did not crash is not started.
+                for other in self._up[:]:
+                    self._start(at + 2.0 + 20.0 * self._fraction("back"), other)
+        elif kind == "copy":
+            if self._up:
+                name = self._pick(self._up)
+                self._add(at, kind, ((f"copy-of-{name}", name), tuple(self._names[:1])))
+        elif kind == "reset":
+            if self._up:
+                self._add(at, kind, ((self._pick(self._up),),))
+        elif kind == "clock":
+            if self._up:
+                amount = (-30.0, -3.0, 0.5, 5.0, 60.0, 3600.0)[self._chance.number("schedule", "clock") % 6]
+                self._add(at, kind, ((self._pick(self._up),),), amount=amount)
         elif kind == "blackout":
             for name in list(self._up):
                 self._stop(at, "power cut", name)
@@ -214,7 +240,8 @@ class _Maker:
         for group in (self._new, self._down):
             if name in group:
                 group.remove(name)
-        self._up.append(name)
+        if name not in self._up:
+            self._up.append(name)
 
     def _stop(self, at: float, kind: str, name: str) -> None:
         self._add(at, kind, ((name,),))

@@ -85,7 +85,7 @@ class Watcher:
         if not all(standing.held for standing in self._standings.values()):
             # A list that was on its way may have got lost.
             self._look("")
-        tangled = network.faulty or network.rough or self._world.someone_paused
+        tangled = network.faulty or network.rough or self._world.someone_paused or self._world.twins
         for standing in self._standings.values():
             self.time[standing.time] += int(1000 * (now - self._last_time))
             if tangled and not standing.whole:
@@ -140,8 +140,9 @@ class Watcher:
             based = standing.grown and len(members) > size
             broken = names & {"I1", "I2"} if based else names - {"I2", "I9"}
             standing.held = arriving and not broken
-        if len(members) < 2:
-            # Whoever is alone has an empty list, and so has whoever joins it a moment ago.
+        if len(members) < 2 or self._world.twins:
+            # Whoever is alone has an empty list, and still has it when the next
+            # one joins.  Two with one key are one member with two minds.
             standing.held = False
         if len(members) <= size:
             standing.grown = False
@@ -160,6 +161,9 @@ class Watcher:
                 standing.fine = True
                 self.slowest = max(self.slowest, now - standing.since)
             standing.held = standing.held or (standing.whole and len(members) > 1)
+        if self._world.twins:
+            standing.principals = standing.error = None
+            return
         self._look_at_principals(standing, members, lists, why)
         self._look_at_measure(standing, members, lists, churn)
 
@@ -215,9 +219,9 @@ class Watcher:
         for question in board.questions.values():
             positions = board.positions[question.asker]
             askers = [self.members.watched[at] for at in positions if at in self.members.watched]
-            if not askers or askers[0].host.name not in part:
+            if not askers or question.machine not in part:
                 continue
-            if not network.joined(askers[0].host.name, board.names.get(question.fp or b"", "")):
+            if not network.joined(question.machine, board.names.get(question.fp or b"", "")):
                 # Held back, at least until the cut is mended.
                 continue
             # Who is a member already takes no list over from a lookup.
@@ -239,7 +243,7 @@ class Watcher:
     def _whole(self, part: frozenset[str]) -> bool:
         """Whether everybody in it reaches everybody, in good time."""
         network = self._world.network
-        if self._world.someone_paused or network.rough:
+        if self._world.someone_paused or network.rough or self._world.twins:
             return False
         names = sorted(part)
         return not network.faulty or all(network.joined(a, b) for a in names for b in names if a < b)

@@ -30,9 +30,11 @@ LEAVING_KEPT = 30.0
 
 class Question(NamedTuple):
     """One question that may bring a list; *lists* are those that the answer
-    may hold, each with the member that holds it in front."""
+    may hold, each with the member that holds it in front.  *asker* is a host,
+    *machine* where it runs."""
 
     asker: bytes
+    machine: str
     method: str
     fp: bytes | None
     place: int
@@ -99,11 +101,13 @@ class Witness:
     """One host's questions, from one start of it to the next.
 
     :param fp: the host's.
+    :param machine: where it runs.
     """
 
-    def __init__(self, board: Board, fp: bytes) -> None:
+    def __init__(self, board: Board, fp: bytes, machine: str) -> None:
         self.board = board
         self.fp = fp
+        self.machine = machine
         #: How often each key was asked for, in steps of lookups.
         self.steps_to: Counter[bytes] = Counter()
         self._answers: list[tuple[int, Neighbours]] = []
@@ -130,7 +134,7 @@ class Witness:
             if candidate is not None and body.index < len(self.board.positions[fp]):
                 self.board.notified(self.board.positions[fp][body.index], candidate)
         if method in ("get-neighbours", "find-successor"):
-            return self.board.asked(Question(self.fp, method, fp, body.index, []))
+            return self.board.asked(Question(self.fp, self.machine, method, fp, body.index, []))
         return None
 
     def answered(self, number: int | None, method: str, body: Any, answer: Any) -> None:
@@ -185,7 +189,7 @@ class Witness:
 
     def end(self) -> None:
         """The host is gone, and with it what it asked."""
-        for number in [n for n, question in self.board.questions.items() if question.asker == self.fp]:
+        for number in [n for n, question in self.board.questions.items() if question.machine == self.machine]:
             del self.board.questions[number]
 
     # -- what it amounts to ------------------------------------------------------------

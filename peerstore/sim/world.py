@@ -30,6 +30,8 @@ __all__ = ["SimHost", "World"]
 
 LIST_SIZE = 4
 LONGEST_PERIOD = 30.0
+#: Seconds after the last trouble, whatever of it was still on its way.
+CALM_AFTER = 20.0
 
 
 class World:
@@ -68,19 +70,38 @@ class World:
         self.hosts: dict[str, SimHost] = {}
         #: Those on which a node runs.
         self.live: dict[str, SimHost] = {}
+        #: Keys that two nodes had; false once one of the two has given up.
+        self.doubled: dict[bytes, bool] = {}
         self.problems: list[str] = []
         self.violations: list[Violation] = []
         self.checks = 0
         self.watcher = Watcher(self, bound) if bound is not None else None
+        #: When something last happened to a machine or the network; and how
+        #: much of that lasts.
+        self.troubled = 0.0
+        self.lasting = 0
         self._next_due = 0.0
 
     # -- hosts -------------------------------------------------------------------
 
     def start(self, name: str, join: str | Sequence[str] | None = None) -> SimHost:
         """Start a node on a new machine, or on one that was here before."""
-        host = self.hosts.setdefault(name, SimHost(self, name))
+        host = self.hosts.get(name)
+        if host is None:
+            host = self.hosts[name] = SimHost(self, name)
         host.start(join)
         return host
+
+    def copy(self, name: str, original: str, join: str | Sequence[str] | None = None) -> SimHost:
+        """Start a node on a new machine, on a copy of another's data folder."""
+        if name not in self.hosts:
+            self.hosts[name] = SimHost(self, name, self.hosts[original])
+        return self.start(name, join)
+
+    @property
+    def twins(self) -> bool:
+        """Whether two nodes with one key are at work."""
+        return any(host.shadow for host in self.live.values())
 
     def process(self, name: str) -> Process:
         """A new program on a machine, whose clock is as wrong as clocks are."""
@@ -121,8 +142,17 @@ class World:
 
     def failure(self, what: str) -> None:
         """A failure was put in, or taken back, between two events."""
+        self.troubled = self.clock.seconds()
         if self.watcher is not None:
             self.watcher.failed(what)
+
+    @property
+    def calm(self) -> bool:
+        """Whether there is no reason for anybody to take another for dead."""
+        network = self.network
+        quiet = not (self.lasting or self.twins or self.someone_paused or network.faulty or network.rough)
+        sound = not (network.faults.duplication or network.faults.reordering)
+        return quiet and sound and self.clock.seconds() - self.troubled > CALM_AFTER
 
     # -- time ----------------------------------------------------------------------
 
@@ -160,7 +190,7 @@ class World:
         """The state of every position of every node that is a member."""
         found = {}
         for host in self.running():
-            ring = host.node.ring if host.node is not None else None
+            ring = host.node.ring if host.node is not None and not host.shadow else None
             for place in ring.positions if ring is not None else ():
                 if place.is_member:
                     before = place.state.told_predecessor.id if place.state.told_predecessor is not None else None
