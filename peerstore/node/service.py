@@ -10,6 +10,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -54,6 +55,10 @@ from peerstore.wire.session import SUITE_CLEAR, VERSION, Greeting
 __all__ = ["NodeService"]
 
 SAVE_HOSTS = 5.0
+#: Seconds for which somebody is waited for who can say what the ring's
+#: settings are, and between two looks.
+SETTLE = 5.0
+SETTLE_EVERY = 0.5
 #: The longest that a polite leave takes.
 LEAVE = 3.0
 
@@ -218,7 +223,7 @@ class NodeService(Service):
         copies, positions = self.config.copies, self.config.virtual_nodes
         kept = read_settings(await self.store.setting("copies"), await self.store.setting("virtual-nodes"))
         agree(kept, copies, positions)
-        theirs = await discover_settings(self.pool, self.config.join)
+        theirs = await self._ask_settings(patient=kept is None and not (copies and positions))
         if kept is not None:
             copies, positions = kept
         if theirs is not None and (copies or theirs[0], positions or theirs[1]) != theirs:
@@ -232,6 +237,20 @@ class NodeService(Service):
         # Alone because nobody could be asked: that may still turn out wrong.
         if theirs is not None or not self.config.join:
             await self._keep_settings()
+
+    async def _ask_settings(self, patient: bool) -> tuple[int, int] | None:
+        """The settings of the ring that we are to join; None when nobody tells.
+
+        Nodes that are started together come up in any order.  Who has no
+        settings of his own waits a little for somebody who has, instead of
+        beginning alone with settings that may not be those of the ring.
+        """
+        ends = self._clock.seconds() + (SETTLE if patient and self.config.join else 0.0)
+        while True:
+            theirs = await discover_settings(self.pool, self.config.join)
+            if theirs is not None or self._stopping or self._clock.seconds() >= ends:
+                return theirs
+            await deferLater(self._clock, SETTLE_EVERY)
 
     async def _keep_settings(self) -> None:
         if not self._settled:

@@ -49,6 +49,7 @@ async def discover_settings(pool: IPeerPool, bootstrap: Sequence[str]) -> tuple[
     """(copies, virtual nodes) of the ring behind the first address that
     answers; None when none does."""
     for address in bootstrap:
+        pool.forget_backoff(address)
         try:
             peer = await pool.peer(address)
         except PeerError:

@@ -69,9 +69,11 @@ class Nodes:
         """A node that is a member by now."""
         node = self.make(*args, **config)
         node.startService()
-        self.world.run(3.0)
-        assert node.ring is not None and node.ring.status == "MEMBER", self.failures
-        return node
+        for _ in range(20):
+            self.world.run(0.5)
+            if node.ring is not None and node.ring.status == "MEMBER":
+                return node
+        raise AssertionError(f"it is no member: {self.failures}")
 
     def stop(self, node: NodeService) -> None:
         """Stop it, and wait for that."""
@@ -222,6 +224,36 @@ class AloneTests(SynchronousTestCase):
         self.nodes.started("a", copies=2, virtual_nodes=3)
         node = self.nodes.started("b", disk, ["a"])
         self.assertEqual((node.copies, node.virtual_nodes), (2, 3))
+
+    def test_who_comes_up_a_moment_later_is_waited_for(self) -> None:
+        """Nodes that are started together: whoever was told of no settings
+        takes over those of the ring, although it was there first."""
+        node = self.nodes.make("b", None, ["a"])
+        node.startService()
+        self.nodes.world.run(3.0)
+        self.nodes.started("a", copies=2, virtual_nodes=3)
+        self.nodes.world.run(10.0)
+        self.assertEqual((node.copies, node.virtual_nodes), (2, 3))
+        assert node.ring is not None
+        self.assertFalse(node.ring.alone)
+
+    def test_one_that_knows_its_settings_waits_for_nobody(self) -> None:
+        """It was told them, or has them on disk."""
+        node = self.nodes.make("b", None, ["a"], copies=2, virtual_nodes=3)
+        node.startService()
+        self.nodes.world.run(3.0)
+        assert node.ring is not None
+        self.assertEqual(node.ring.status, "MEMBER")
+
+    def test_its_end_is_not_waited_for_long_while_it_waits(self) -> None:
+        """Stopped before anybody told it anything."""
+        node = self.nodes.make("b", None, ["a"])
+        node.startService()
+        self.nodes.world.run(1.0)
+        before = self.nodes.world.clock.seconds()
+        self.nodes.stop(node)
+        self.assertLess(self.nodes.world.clock.seconds() - before, 1.0)
+        self.assertIsNone(node.ring)
 
     def test_settings_are_kept_once_it_has_joined(self) -> None:
         """Having met the ring, they are no guess any more."""
