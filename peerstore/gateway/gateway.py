@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -14,7 +13,7 @@ from peerstore.gateway.lanes import Lanes
 from peerstore.gateway.locate import ILookup, Locator
 from peerstore.gateway.put import ITEM_OVERHEAD, Writer
 from peerstore.gateway.results import UNSENT, LogRead, Outcome, SetRead
-from peerstore.gateway.settings import RingSettings
+from peerstore.gateway.settings import IKnownHosts, RingSettings
 from peerstore.gateway.union import SetReader
 from peerstore.interfaces import IBlockingRunner, IPeerPool
 from peerstore.items import Item
@@ -32,14 +31,6 @@ HOST_BYTES = 6 * 1024 * 1024
 HOST_REQUESTS = 12
 #: Entries above this many bytes do not travel with a head.
 PASSED_ON = 1024 * 1024
-
-
-class IKnownHosts(Protocol):
-    """What the gateway asks of ``ring.hosts.HostTable``."""
-
-    def known_count(self) -> int:
-        """How many hosts have been heard of and not retired."""
-        ...
 
 
 class Gateway:
@@ -71,7 +62,7 @@ class Gateway:
     ) -> None:
         self.patience = patience
         self.locator = Locator(lookup, clock)
-        settings = RingSettings(pool, copies, hosts.known_count)
+        settings = RingSettings(pool, copies, hosts)
         writes = Lanes(TOTAL_BYTES, TOTAL_REQUESTS, HOST_BYTES, HOST_REQUESTS)
         reads = Lanes(TOTAL_BYTES, TOTAL_REQUESTS, TOTAL_BYTES // 2, HOST_REQUESTS)
         self._writer = Writer(pool, self.locator, writes, clock, rng)

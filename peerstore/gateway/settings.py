@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from peerstore.interfaces import IPeerPool
 from peerstore.ring.member import Member
 
-__all__ = ["DEFAULT_COPIES", "RingSettings"]
+__all__ = ["DEFAULT_COPIES", "IKnownHosts", "RingSettings"]
 
 DEFAULT_COPIES = 3
+
+
+class IKnownHosts(Protocol):
+    """What the gateway asks of ``ring.hosts.HostTable``."""
+
+    def known_count(self) -> int:
+        """How many hosts have been heard of and not retired."""
+        ...
+
+    def whereabouts(self, fp: bytes) -> Member | None:
+        """A position of a host, if it is known."""
+        ...
 
 
 class RingSettings:
@@ -19,13 +31,21 @@ class RingSettings:
     the first node that it reads from.
 
     :param copies: the number, or 0 to learn it.
-    :param known_hosts: how many hosts have been heard of.
+    :param hosts: the table of known hosts.
     """
 
-    def __init__(self, pool: IPeerPool, copies: int, known_hosts: Callable[[], int]) -> None:
+    def __init__(self, pool: IPeerPool, copies: int, hosts: IKnownHosts) -> None:
         self._pool = pool
         self._copies = copies
-        self.known_hosts = known_hosts
+        self._hosts = hosts
+
+    def known_hosts(self) -> int:
+        """How many hosts have been heard of and not retired."""
+        return self._hosts.known_count()
+
+    def member(self, fp: bytes) -> Member | None:
+        """A position of a host that was heard of."""
+        return self._hosts.whereabouts(fp)
 
     async def copies(self, member: Member | None = None) -> int:
         """The ring's number of copies; *member* is asked if it is not known.

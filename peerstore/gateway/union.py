@@ -1,4 +1,4 @@
-"""Complete reads: what a majority of the voters say, united."""
+"""Complete reads: what a majority of the voters say in one name, united."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from peerstore.gateway.settings import RingSettings
 from peerstore.interfaces import IPeerPool
 from peerstore.items import Item, Kind
 from peerstore.ring.member import Member
-from peerstore.ring.placement import needed, replica_hosts
+from peerstore.ring.placement import replica_hosts
 from peerstore.transactions.entry import Entry, entry_of
-from peerstore.wire.bodies import DeviceHead, GetHeads, Items, LogPage, ReadSince, Watch
+from peerstore.wire.bodies import DeviceHead, GetHeads, Items, LogPage, ReadSince, Vote, Watch
 
 __all__ = ["SetReader"]
 
@@ -39,10 +39,40 @@ _S = TypeVar("_S", bound=msgspec.Struct)
 
 
 class _Poll(NamedTuple):
-    """The voters' answers, and whether they were enough."""
+    """The answers, and whether a majority of voters gave them in one name."""
 
-    answers: list[msgspec.Struct]
+    answers: list[Any]
     complete: bool
+
+
+class _Count:
+    """Answers to one question, by whose vote they carry.
+
+    :param copies: the ring's k: no more than a majority of so many is ever needed.
+    """
+
+    def __init__(self, copies: int) -> None:
+        self._most = copies // 2 + 1
+        self.answers: list[Any] = []
+        self._names: dict[bytes, set[bytes]] = {}
+        self._needed = 1
+        self.voters: dict[bytes, None] = {}
+
+    def add(self, fp: bytes, answer: Any) -> None:
+        """One more."""
+        self.answers.append(answer)
+        vote: Vote | None = answer.vote
+        if vote is None:
+            return
+        self._needed = max(self._needed, min(vote.needed, self._most))
+        self.voters.update(dict.fromkeys(vote.voters))
+        if vote.name and fp in vote.voters:
+            self._names.setdefault(vote.name, set()).add(fp)
+
+    @property
+    def complete(self) -> bool:
+        """Whether enough voters answered in one name."""
+        return any(len(fps) >= self._needed for fps in self._names.values())
 
 
 class SetReader:
@@ -100,16 +130,16 @@ class SetReader:
         :raises peerstore.errors.LookupFailed: when no voter answered.
         """
         body = Watch(ring_id, owner, _device_heads(seen), limit, int(wait * 1000))
-        route, voters, enough = await self._voters(ring_id, patience)
-        answers: list[msgspec.Struct] = []
+        route, voters, copies = await self._holders(ring_id, patience)
+        count = _Count(copies)
         done: Deferred[None] = Deferred()
         waiting = len(voters)
 
-        def told(page: LogPage | None) -> None:
+        def told(page: LogPage | None, fp: bytes) -> None:
             nonlocal waiting
             waiting -= 1
             if page is not None:
-                answers.append(page)
+                count.add(fp, page)
             if (waiting == 0 or (page is not None and page.entries)) and not done.called:
                 done.callback(None)
 
@@ -117,35 +147,44 @@ class SetReader:
             Deferred.fromCoroutine(self._answer(member, route, "watch", body, LogPage, wait + READ_TIMEOUT))
             for member in voters
         ]
-        for job in jobs:
-            job.addCallback(told)
+        for job, member in zip(jobs, voters, strict=True):
+            job.addCallback(told, member.fp)
         await _until(done, jobs)
-        if not answers:
+        if not count.answers:
             raise LookupFailed("None of the nodes that keep this log answered.", "They are asked again in a moment.")
-        return self._pages(_Poll(answers, len(answers) >= enough), ring_id, owner)
+        return self._pages(_Poll(count.answers, count.complete), ring_id, owner)
 
     async def _poll(self, ring_id: bytes, method: str, body: msgspec.Struct, kind: type[_S], patience: float) -> _Poll:
         waits = Patience(self._clock, self._rng, patience)
         # What was found once is told even if nobody can be asked again.
         most: list[msgspec.Struct] = []
         while True:
-            answers: list[msgspec.Struct] = []
             try:
-                route, voters, enough = await self._voters(ring_id, 0.0)
+                route, holders, copies = await self._holders(ring_id, 0.0)
             except PeerStoreError:
                 if not await waits.pause():
                     return _Poll(most, False)
                 continue
-            await self._round(route, voters, enough, method, body, kind, answers)
-            if len(answers) >= enough:
-                return _Poll(answers, True)
-            most = answers if len(answers) >= len(most) else most
+            count = _Count(copies)
+            await self._round(route, holders, method, body, kind, count)
+            if not count.complete:
+                await self._round(route, self._further(route, holders, count), method, body, kind, count)
+            if count.complete:
+                return _Poll(count.answers, True)
+            most = count.answers if len(count.answers) >= len(most) else most
             self._locator.forget(route)
             if not await waits.pause():
                 return _Poll(most, False)
 
-    async def _voters(self, ring_id: bytes, patience: float) -> tuple[Route, tuple[Member, ...], int]:
-        """The hosts to ask for a key, and how many make an answer complete."""
+    def _further(self, route: Route, asked: Sequence[Member], count: _Count) -> tuple[Member, ...]:
+        """Voters that the ring does not put first, or no longer."""
+        done = {member.fp for member in asked}
+        others = {member.fp: member for member in reversed(route.members)}
+        known = [others.get(fp) or self._settings.member(fp) for fp in count.voters if fp not in done]
+        return tuple(member for member in known if member is not None)
+
+    async def _holders(self, ring_id: bytes, patience: float) -> tuple[Route, tuple[Member, ...], int]:
+        """The hosts to ask for a key first, those that the ring names, and k."""
         waits = Patience(self._clock, self._rng, patience)
         while True:
             try:
@@ -155,44 +194,44 @@ class SetReader:
             except PeerStoreError:
                 if not await waits.pause():
                     raise
-        voters = replica_hosts(route.members, copies)
-        return route, voters, needed(copies, max(len(voters), self._settings.known_hosts()))
+        return route, replica_hosts(route.members, copies), copies
 
     async def _round(
         self,
         route: Route,
-        voters: tuple[Member, ...],
-        enough: int,
+        holders: tuple[Member, ...],
         method: str,
         body: msgspec.Struct,
         kind: type[_S],
-        answers: list[msgspec.Struct],
+        count: _Count,
     ) -> None:
-        """Ask all voters at once.  Ends when all have answered or failed, or a
-        little after a majority has: one that hangs delays nobody."""
+        """Ask all at once.  Ends when all have answered or failed, or a little
+        after it is complete: one that hangs delays nobody."""
+        if not holders:
+            return
         done: Deferred[None] = Deferred()
-        waiting = len(voters)
+        waiting = len(holders)
         grace: IDelayedCall | None = None
 
         def finish() -> None:
             if not done.called:
                 done.callback(None)
 
-        def told(answer: _S | None) -> None:
+        def told(answer: _S | None, fp: bytes) -> None:
             nonlocal waiting, grace
             waiting -= 1
             if answer is not None:
-                answers.append(answer)
+                count.add(fp, answer)
             if waiting == 0:
                 finish()
-            elif len(answers) == enough and answer is not None:
+            elif count.complete and grace is None:
                 grace = self._clock.callLater(GRACE, finish)
 
         jobs = [
-            Deferred.fromCoroutine(self._answer(member, route, method, body, kind, READ_TIMEOUT)) for member in voters
+            Deferred.fromCoroutine(self._answer(member, route, method, body, kind, READ_TIMEOUT)) for member in holders
         ]
-        for job in jobs:
-            job.addCallback(told)
+        for job, member in zip(jobs, holders, strict=True):
+            job.addCallback(told, member.fp)
         try:
             await _until(done, jobs)
         finally:

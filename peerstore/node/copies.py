@@ -18,8 +18,10 @@ from peerstore.gateway.patience import Patience
 from peerstore.gateway.put import Batch, batches
 from peerstore.interfaces import IPeerPool
 from peerstore.items import Item, Kind
+from peerstore.node.electorate import Electorate
 from peerstore.node.keeper import Keeper
 from peerstore.node.ranges import OwnRange, Ranges
+from peerstore.ring.hosts import HostTable
 from peerstore.ring.member import Member
 from peerstore.util.together import all_of
 from peerstore.wire.bodies import ItemOutcome, Push, Pushed
@@ -44,13 +46,31 @@ class _Posted:
         self.holders: list[bytes] = []
         self.next_hosts: list[Member] = []
         self.wanted = 0
-        self.enough = 1
+        #: Who took it in the name of which list of voters.
+        self.names: dict[bytes, bytes] = {}
+        self.needed = 1
+        self.certain = False
         self.became_certain: Callable[[], None] = lambda: None
 
-    def add(self, fp: bytes, first: bool = False) -> None:
-        """One more host has it on disk."""
+    @property
+    def counted(self) -> list[bytes]:
+        """The holders that make it certain: of a chunk all, else only those
+        that took it in one name."""
+        if self.item.key.kind is Kind.CHUNK:
+            return self.holders
+        groups: dict[bytes, list[bytes]] = {}
+        for fp in self.holders:
+            if self.names.get(fp):
+                groups.setdefault(self.names[fp], []).append(fp)
+        return max(groups.values(), key=len, default=[])
+
+    def add(self, fp: bytes, name: bytes = b"", needed: int = 1, first: bool = False) -> None:
+        """One more host has it on disk, and took it in this name."""
         self.holders.insert(0 if first else len(self.holders), fp)
-        if len(self.holders) == self.enough:
+        self.names[fp] = name
+        self.needed = max(self.needed, needed)
+        if not self.certain and len(self.counted) >= self.needed:
+            self.certain = True
             self.became_certain()
 
 
@@ -108,6 +128,8 @@ class Copier:
         self,
         keeper: Keeper,
         ranges: Ranges,
+        electorate: Electorate,
+        hosts: HostTable,
         pool: IPeerPool,
         fp: bytes,
         lanes: Lanes,
@@ -116,6 +138,8 @@ class Copier:
     ) -> None:
         self._keeper = keeper
         self._ranges = ranges
+        self._electorate = electorate
+        self._hosts = hosts
         self._pool = pool
         self._fp = fp
         self._lanes = lanes
@@ -127,7 +151,8 @@ class Copier:
 
         A holder is named only when the item is on its disk.  Chunks go on to
         further hosts (the first 2 k) when one of the first k does not take
-        them; heads and entries have voters and stay with the first k.
+        them.  Heads and entries go to every voter, and only those count as
+        holders that took them in the name of one and the same list.
         """
         posts = [_Posted(item) for item in items]
         for post in posts:
@@ -144,6 +169,9 @@ class Copier:
         for post in good:
             self._plan(post)
         await self._store(good)
+        if not await self._electorate.may_vote():
+            for post in good:
+                post.names.pop(self._fp, None)
         return [self._outcome(post) for post in posts]
 
     async def _store(self, posts: Sequence[_Posted]) -> None:
@@ -174,10 +202,20 @@ class Copier:
     def _plan(self, post: _Posted) -> None:
         assert post.own is not None
         copies = self._ranges.copies
-        reach = 2 * copies if post.item.key.kind is Kind.CHUNK else copies
-        post.next_hosts = list(self._ranges.holders(post.own, reach)[1:])
-        post.wanted = copies - 1
-        post.enough = self._ranges.majority(len(self._ranges.holders(post.own, copies)))
+        if post.item.key.kind is Kind.CHUNK:
+            post.next_hosts = list(self._ranges.holders(post.own, 2 * copies)[1:])
+            post.wanted = copies - 1
+            post.needed = self._ranges.majority(len(self._ranges.holders(post.own, copies)))
+            return
+        found = {member.fp: member for member in self._ranges.holders(post.own, copies)}
+        vote = self._electorate.vote(post.item.key.ring_id)
+        for fp in vote.voters:
+            if fp not in found and fp in self._hosts:
+                found[fp] = self._hosts.position(fp, 0)
+        found.pop(self._fp, None)
+        post.next_hosts = list(found.values())
+        post.wanted = len(found)
+        post.needed = vote.needed
 
     async def _keep_here(self, posts: Sequence[_Posted]) -> None:
         try:
@@ -186,7 +224,15 @@ class Copier:
             self._log.warn("could not store {n} items: {why}", n=len(posts), why=error.what)
             return
         for post in posts:
-            post.add(self._fp, first=True)
+            # After the write: had we spoken in another name before it,
+            # whoever heard us has not seen it.
+            post.add(self._fp, *self._in_name(post), first=True)
+
+    def _in_name(self, post: _Posted) -> tuple[bytes, int]:
+        if post.item.key.kind is Kind.CHUNK:
+            return b"", 1
+        vote = self._electorate.vote(post.item.key.ring_id)
+        return vote.name, vote.needed
 
     async def _copy(self, posts: Sequence[_Posted]) -> None:
         """Push each item to as many hosts as it needs, in passes: whatever a
@@ -226,9 +272,9 @@ class Copier:
         except PeerStoreError as error:
             self._log.debug("a copy to {host} failed: {why}", host=ids.short(member.fp), why=error.what)
             return
-        for post, status in zip(posts, pushed.statuses, strict=False):
+        for post, status, name in zip(posts, pushed.statuses, pushed.names, strict=False):
             if status == Status.OK:
-                post.add(member.fp)
+                post.add(member.fp, name, pushed.needed)
 
     async def _ask(self, member: Member, size: int, body: Push, began: float) -> Pushed | None:
         """One attempt; None when the other host is busy."""
@@ -244,9 +290,11 @@ class Copier:
     def _outcome(self, post: _Posted) -> ItemOutcome:
         if post.own is None:
             return ItemOutcome(int(post.status), (), (), 1)
-        voters = tuple(member.fp for member in self._ranges.holders(post.own, self._ranges.copies))
-        enough = self._ranges.majority(len(voters))
         status = post.status
         if status is Status.OK and not post.holders:
             status = Status.UNAVAILABLE
-        return ItemOutcome(int(status), tuple(post.holders), voters, enough)
+        if post.item.key.kind is Kind.CHUNK:
+            hosts = tuple(member.fp for member in self._ranges.holders(post.own, self._ranges.copies))
+            return ItemOutcome(int(status), tuple(post.holders), hosts, self._ranges.majority(len(hosts)))
+        vote = self._electorate.vote(post.item.key.ring_id)
+        return ItemOutcome(int(status), tuple(post.counted), vote.voters, max(post.needed, vote.needed))

@@ -1,9 +1,4 @@
-"""Which keys are ours, and for which of them we know everything there is.
-
-A node that has just joined, or just come back, holds less than its neighbours
-do.  It takes writes at once, but until it has merged what those have, it says
-NOT_READY to whoever reads: "I do not know" instead of "there is none".
-"""
+"""Which keys are ours by the ring, and which hosts follow us."""
 
 from __future__ import annotations
 
@@ -102,9 +97,6 @@ class Progress:
         """All of this range is done."""
         self._done[own.index] = own.after
 
-    def __contains__(self, index: object) -> bool:
-        return index in self._done
-
 
 class Ranges:
     """The ranges of this process's positions.
@@ -120,7 +112,6 @@ class Ranges:
         self._address = address
         self._incarnation = incarnation
         self.copies = copies
-        self._merged = Progress()
 
     def current(self) -> list[OwnRange]:
         """Our ranges now.  A position that does not know its predecessor
@@ -152,23 +143,6 @@ class Ranges:
     def majority(self, hosts: int) -> int:
         """W, when *hosts* different hosts are in sight."""
         return needed(self.copies, max(hosts, self._hosts.known_count()))
-
-    # -- what we know completely -----------------------------------------------
-
-    def merged(self, own: OwnRange) -> bool:
-        """Whether everything in this range has been merged into ours."""
-        return self._merged.done(own)
-
-    def mark_merged(self, own: OwnRange) -> None:
-        """All that the other holders had in this range is here, too."""
-        self._merged.mark(own)
-
-    def may_answer(self, ring_id: bytes) -> bool:
-        """Whether a reader of this key may take our silence for absence."""
-        own = self.owner_of(ring_id)
-        if own is not None:
-            return self.merged(own)
-        return all(index in self._merged for index in range(len(self._ring.positions)))
 
 
 def span(after: int, through: int) -> int:

@@ -1,10 +1,12 @@
 """Copies follow the ring.
 
-For each of our ranges we compare digests with the other hosts that should
-hold it, fetch what is missing here, and push what is missing there.  That
-happens now and then, and soon after any change of the ring.  What belongs to
-a range that is no longer ours is handed to whoever has it now.  Nothing is
-ever dropped here: a copy too many does no harm.
+What is voted on comes first: ``canvass`` sees to it that those who are to
+vote know all there is.  Chunks follow: for each of our ranges we compare
+digests with the other hosts that should hold it, fetch what is missing here,
+and push what is missing there.  That happens now and then, and soon after any
+change of the ring.  What belongs to a range that is no longer ours is handed
+to whoever has it now.  Nothing is ever dropped here: a copy too many does no
+harm.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from peerstore.errors import PeerStoreError, StorageError
 from peerstore.gateway.locate import ILookup
 from peerstore.interfaces import INodeStore
 from peerstore.items import ALL_KINDS, Kind
+from peerstore.node.canvass import Canvass
 from peerstore.node.exchange import Exchange, Task
 from peerstore.node.ranges import OwnRange, Progress, Ranges, span
 from peerstore.ring.member import Member
@@ -29,12 +32,12 @@ from peerstore.util.together import all_of
 __all__ = ["Replicator"]
 
 QUIET = 30.0
+#: Between two looks at arcs of votes that are in order.
+THOROUGH = 300.0
 #: While a range of ours is still behind.
 SOON = 1.0
 #: After a change of the ring, which seldom comes alone.
 DEBOUNCE = 0.25
-#: What readers need us to know completely, and what may follow at leisure.
-VOTED = (Kind.HEAD, Kind.LOG, Kind.RECORD)
 CHUNKS = (Kind.CHUNK,)
 #: Arcs that wait to be handed over; a ring that changes more often than that
 #: is brought together by the holders' own rounds.
@@ -52,17 +55,26 @@ class Replicator:
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, store: INodeStore, ranges: Ranges, exchange: Exchange, lookup: ILookup, fp: bytes
+        self,
+        clock: IReactorTime,
+        store: INodeStore,
+        ranges: Ranges,
+        canvass: Canvass,
+        exchange: Exchange,
+        lookup: ILookup,
+        fp: bytes,
     ) -> None:
         self._clock = clock
         self._store = store
         self._ranges = ranges
+        self._canvass = canvass
         self._exchange = exchange
         self._lookup = lookup
         self._fp = fp
         self._rounds = Periodic(clock, self.round, self._interval, "replication")
         self._soon: IDelayedCall | None = None
         self._behind = True
+        self._thorough = 0.0
         self._changed = False
         self._stopped = False
         self._chunks = Progress()
@@ -97,10 +109,11 @@ class Replicator:
         self._changed = False
         ranges = self._ranges.current()
         self._note_shrunk(ranges)
-        behind = False
-        # What is voted on first, for all ranges: readers wait for it.
-        for own in ranges:
-            behind = not await self._merge(own) or behind
+        thorough = self._clock.seconds() >= self._thorough
+        # What is voted on first, for all arcs: readers wait for it.
+        behind = not await self._canvass.round(thorough)
+        if thorough:
+            self._thorough = self._clock.seconds() + THOROUGH
         await self._hand_over()
         for own in ranges:
             if self._changed or self._stopped:
@@ -109,20 +122,8 @@ class Replicator:
             behind = not await self._level(own) or behind
         self._behind = behind
 
-    async def _merge(self, own: OwnRange) -> bool:
-        """Heads, logs and records of one range; whether all holders agree.
-
-        The range is ours to answer for once a majority of those who may know
-        of it have told us all they have.
-        """
-        merged = self._ranges.merged(own)
-        fine, others = await self._with_others(own, VOTED, merged)
-        if not merged and fine >= min(self._ranges.majority(others + 1), others):
-            self._ranges.mark_merged(own)
-        return fine == others
-
     async def _level(self, own: OwnRange) -> bool:
-        """Chunks of one range."""
+        """Chunks of one range; whether all holders agree."""
         done = self._chunks.done(own)
         fine, others = await self._with_others(own, CHUNKS, done)
         if fine == others:

@@ -24,6 +24,7 @@ from peerstore.net.factory import PeerFactory
 from peerstore.net.limits import Budget, Limits
 from peerstore.net.pool import PeerPool
 from peerstore.node.admission import Admission
+from peerstore.node.canvass import Canvass
 from peerstore.node.config import (
     DEFAULT_COPIES,
     DEFAULT_VIRTUAL_NODES,
@@ -34,6 +35,7 @@ from peerstore.node.config import (
     why_not_listening,
 )
 from peerstore.node.copies import Copier
+from peerstore.node.electorate import Electorate
 from peerstore.node.exchange import Exchange
 from peerstore.node.handlers.common import Reading
 from peerstore.node.handlers.files import FilesHandlers
@@ -45,7 +47,7 @@ from peerstore.node.loopback import LoopbackPool
 from peerstore.node.ranges import Ranges
 from peerstore.node.replicate import Replicator
 from peerstore.node.watchers import Watchers
-from peerstore.ring.host import RingHost
+from peerstore.ring.host import MEMBER, RingHost
 from peerstore.ring.hosts import HostTable
 from peerstore.ring.joining import discover_settings
 from peerstore.util.lamport import LamportClock
@@ -112,6 +114,7 @@ class NodeService(Service):
         self.ring: RingHost | None = None
         self.watchers = Watchers(clock)
         self._replicator: Replicator | None = None
+        self._electorate: Electorate | None = None
         self._saver = Periodic(clock, self._save_hosts, lambda: SAVE_HOSTS, "keeping the known hosts")
         self._saved_version = -1
         self._not_kept = ""
@@ -125,6 +128,12 @@ class NodeService(Service):
         """Take the key over, for a node that loads it only when it starts."""
         self.spki = spki
         self.fp = ids.fingerprint(spki)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that concerns us has its voters, and we are one where
+        we should be."""
+        return self._electorate is not None and self._electorate.at_rest
 
     # -- life --------------------------------------------------------------------
 
@@ -172,7 +181,9 @@ class NodeService(Service):
             return
         await self._listen()
         self._build()
-        assert self.ring is not None and self._replicator is not None
+        assert self.ring is not None and self._replicator is not None and self._electorate is not None
+        # Our next life is on disk before anybody hears of it.
+        await self._electorate.open()
         self.ring.start()
         self._replicator.start()
         self._saver.start(now=False)
@@ -308,20 +319,34 @@ class NodeService(Service):
         ranges = Ranges(ring, self.hosts, self.fp, self.address, self.incarnation, self.copies)
         keeper = Keeper(self.store, Admission(self._runner), self.watchers)
         lanes = Lanes(TOTAL_BYTES, TOTAL_REQUESTS, HOST_BYTES, HOST_REQUESTS)
-        copier = Copier(keeper, ranges, self.pool, self.fp, lanes, self._clock, self._rng)
+        self._electorate = electorate = Electorate(
+            self.store, self.hosts, self.fp, self.copies, self._clock.seconds, self._entropy
+        )
+        copier = Copier(keeper, ranges, electorate, self.hosts, self.pool, self.fp, lanes, self._clock, self._rng)
         everybody = LoopbackPool(self.pool, self.dispatcher, self.fp, self._greeting, self._clock)
         gateway = Gateway(everybody, self.hosts, ring, self._clock, self._rng, copies=self.copies, patience=10.0)
         exchange = Exchange(self.store, keeper, self.pool)
-        self._replicator = Replicator(self._clock, self.store, ranges, exchange, ring, self.fp)
-        ring.watch_changes(self._replicator.ring_changed)
+        canvass = Canvass(electorate, ranges, exchange, self.hosts, self.pool)
+        self._replicator = replicator = Replicator(self._clock, self.store, ranges, canvass, exchange, ring, self.fp)
+        ring.watch_changes(replicator.ring_changed)
+        ring.watch_changes(self._perhaps_first)
+        ring.watch_drops(electorate.suspect)
         passes = max(1, config.workers // 2)
         self.dispatcher.serve(ring_handlers(ring.handlers()))
         reading = Reading()
-        files = FilesHandlers(self.store, copier, ranges, gateway, self._runner, passes, reading)
+        files = FilesHandlers(self.store, copier, electorate, gateway, self._runner, passes, reading)
         self.dispatcher.serve(files.handlers())
-        logs = LogHandlers(self.store, copier, ranges, self.watchers, self._clock, reading)
+        logs = LogHandlers(self.store, copier, electorate, self.watchers, self._clock, reading)
         self.dispatcher.serve(logs.handlers())
-        self.dispatcher.serve(ReplicaHandlers(self.store, keeper, reading).handlers())
+        replicas = ReplicaHandlers(self.store, keeper, electorate, self.hosts, replicator.ring_changed, reading)
+        self.dispatcher.serve(replicas.handlers())
+
+    def _perhaps_first(self) -> None:
+        """A node that is alone, and never met anybody, begins a ring: it is
+        the one that votes there, until others come."""
+        assert self.ring is not None and self._electorate is not None
+        if self.ring.status == MEMBER and self.ring.alone and not self.hosts.fps():
+            self._electorate.found()
 
     def _greeting(self) -> Greeting:
         return Greeting(

@@ -51,6 +51,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from peerstore.wire.voting import VoterList
+
 __all__ = [
     "ArcVotes",
     "Covered",
@@ -59,7 +61,6 @@ __all__ = [
     "Sealed",
     "Standing",
     "View",
-    "VoterList",
     "judged",
     "restarted",
     "covers",
@@ -85,24 +86,6 @@ View = Mapping[bytes, Standing]
 
 Voter = tuple[bytes, int]
 Covered = tuple[tuple[bytes, int], ...]
-
-
-class VoterList(msgspec.Struct, frozen=True, array_like=True, order=True, forbid_unknown_fields=True):
-    """Voters of one arc: (fingerprint, life) each, in ring order from it.
-
-    *lineage* is the random name of a ring that somebody began alone, 16
-    bytes; *epoch* counts lists along it, from 1 up; 0 is a list that follows
-    on none.
-    """
-
-    lineage: bytes
-    epoch: int
-    voters: tuple[Voter, ...]
-
-    @property
-    def hosts(self) -> tuple[bytes, ...]:
-        """The voters' fingerprints."""
-        return tuple(fp for fp, _ in self.voters)
 
 
 Name = tuple[VoterList, tuple[VoterList, ...]]

@@ -108,6 +108,7 @@ class RingHost:
         self._longest = longest_period
         self._period = FIRST_PERIOD
         self._watchers: list[Callable[[], None]] = []
+        self._drop_watchers: list[Callable[[bytes], None]] = []
         self._upkeep = Periodic(clock, self._round, self._next_gap, "ring upkeep")
         self._last_round = -SHORTEST_GAP
         self._eager = float(EAGER_ROUNDS)
@@ -250,6 +251,15 @@ class RingHost:
     def watch_changes(self, callback: Callable[[], None]) -> None:
         """*callback()* after any change of a predecessor or list of ours."""
         self._watchers.append(callback)
+
+    def watch_drops(self, callback: Callable[[bytes], None]) -> None:
+        """*callback(fp)* whenever a host is taken for dead, or goes."""
+        self._drop_watchers.append(callback)
+
+    def tell_drop(self, fp: bytes) -> None:
+        """Tell who watches that this host is taken for dead, or goes."""
+        for watcher in list(self._drop_watchers):
+            watcher(fp)
 
     # -- what positions tell us -----------------------------------------------------
 

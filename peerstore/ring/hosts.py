@@ -277,6 +277,11 @@ class HostTable:
         host = self._hosts.get(fp)
         return host.seen or None if host else None
 
+    def positions_of(self, fp: bytes) -> tuple[Member, ...]:
+        """All positions of one host; none for one that we do not know."""
+        host = self._hosts.get(fp)
+        return host.members(fp) if host else ()
+
     def record(self, fp: bytes) -> HostRecord | None:
         """The record of a host."""
         host = self._hosts.get(fp)
@@ -338,6 +343,10 @@ class HostTable:
         if not 0 <= index < len(members):
             raise KeyError(index)
         return members[index]
+
+    def whereabouts(self, fp: bytes) -> Member | None:
+        """One position of a host, if it is known: where to reach it."""
+        return self.position(fp, 0) if fp in self._hosts else None
 
     def ring(self) -> list[Member]:
         """All positions of foreign hosts believed alive, sorted by id.

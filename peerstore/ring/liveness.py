@@ -80,6 +80,7 @@ class Liveness:
         for place in host.positions:
             place.update(steps.drop_host(place.state, fp))
             place.fingers.drop_host(fp)
+        host.tell_drop(fp)
 
     def overlooked(self, member: Member) -> None:
         """A successor answers us and takes no notice of us.  Said once."""

@@ -57,6 +57,7 @@ __all__ = [
     "ReadSince",
     "Refusal",
     "Usage",
+    "Vote",
     "Watch",
 ]
 
@@ -228,12 +229,26 @@ class HostMarks(Body, frozen=True):
 # -- files --------------------------------------------------------------------
 
 
+class Vote(Body, frozen=True):
+    """In whose name an answer is given.
+
+    *name* is 16 bytes that stand for a list of voters and its history, empty
+    when the answer does not count; *voters* are their fingerprints; *needed*
+    answers with one name are a majority.
+    """
+
+    name: bytes
+    voters: tuple[bytes, ...]
+    needed: Number
+
+
 class ItemOutcome(Body, frozen=True):
     """What became of one posted item.
 
-    *status* is a ``Status``; *holders* are the hosts that have it on disk;
-    *voters* the hosts that should, as the answerer sees the ring; *needed*
-    how many holders make it certain.
+    *status* is a ``Status``; *holders* are the hosts that have it on disk, of
+    what is voted on those only that said so in one name; *voters* the hosts
+    that should, as the answerer sees the ring; *needed* how many holders make
+    it certain.
     """
 
     status: Number
@@ -276,10 +291,12 @@ class GetChunks(Body, frozen=True):
 
 
 class Items(Body, frozen=True):
-    """Items found.  *more*: the answer was full, ask again for the rest."""
+    """Items found.  *more*: the answer was full, ask again for the rest.
+    *vote* is there where absence means something: for heads."""
 
     items: tuple[Item, ...]
     more: bool
+    vote: Vote | None = None
 
 
 class PostHeads(Body, frozen=True):
@@ -354,6 +371,7 @@ class LogPage(Body, frozen=True):
     entries: tuple[Item, ...]
     heads: tuple[DeviceHead, ...]
     more: bool
+    vote: Vote
 
 
 # -- replicas -----------------------------------------------------------------
@@ -405,6 +423,10 @@ class Push(Body, frozen=True):
 
 
 class Pushed(Body, frozen=True):
-    """One ``Status`` per pushed item, in order."""
+    """One ``Status`` per pushed item, in order; in whose name each of them was
+    taken (empty for chunks, and where the answer does not count); and how
+    many answers in one name this host holds for a majority."""
 
     statuses: tuple[Number, ...]
+    names: tuple[bytes, ...]
+    needed: Number

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from peerstore import errors
-from peerstore.wire import bodies
+from peerstore.wire import bodies, voting
 
 __all__ = [
     "Cancel",
@@ -124,6 +124,7 @@ METHODS: Mapping[str, MethodSpec] = MappingProxyType(
         "range-list": MethodSpec(bodies.ListRange, bodies.KeyPage, "local"),
         "fetch": MethodSpec(bodies.Fetch, bodies.Items, "local"),
         "push": MethodSpec(bodies.Push, bodies.Pushed, "local"),
+        "attach": MethodSpec(voting.Attach, voting.Attached, "local"),
     }
 )
 

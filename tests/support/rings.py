@@ -128,9 +128,12 @@ class Ring:
         ]
         return list(dict.fromkeys(name for _, name in sorted(spots)))
 
-    def settle(self, seconds: float = 120.0) -> None:
-        """Let time pass until the ring is ideal."""
+    def settle(self, seconds: float = 120.0, voters: bool = True) -> None:
+        """Let time pass until the ring is ideal and, if asked, all agree on
+        who votes."""
         assert self.world.until_ideal(seconds) is not None, "the ring did not come to rest"
+        if voters:
+            self.until("voters everywhere", lambda: all(self.node(name).is_settled for name in self.names()), seconds)
 
     def run(self, seconds: float) -> None:
         """Let time pass."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec import inspect as shapes
 
 from peerstore.items import Item, ItemKey, Kind
-from peerstore.wire import bodies
+from peerstore.wire import bodies, voting
 from peerstore.wire.framing import encode_frame
 from peerstore.wire.messages import Cancel, Message, Request, Response, encode_message
 from peerstore.wire.session import SUITE_CLEAR, VERSION, Greeting
@@ -53,8 +53,14 @@ OTHER = bodies.PositionRef(FP[::-1], 0, 1, "")
 RECORD = bodies.HostRecord(b"\x30" * 70, ("tcp:127.0.0.1:3001", "tcp:10.0.0.1:9"), 3, 3, 8, b"signed")
 OUTCOME = bodies.ItemOutcome(0, (FP,), (FP, FP[::-1]), 2)
 ENDS = (bodies.DeviceHead(DEVICE, 12),)
+VOTE = bodies.Vote(bytes(range(50, 66)), (FP, FP[::-1]), 2)
+STANDING = voting.HostStanding(FP, 1_700_000_000, True)
+VOTERS = voting.VoterList(DEVICE, 70000, ((FP, 3), (FP[::-1], 1_700_000_000)))
+ARC = voting.ArcTold(
+    OWNER, RING_ID, VOTERS, (voting.VoterList(DEVICE[::-1], 2, ((FP, 1),)),), ((DEVICE, 69999),), True, False
+)
 
-#: One value of every type in ``wire.bodies``, by the type's name.
+#: One value of every type of body, by the type's name.
 SAMPLES: dict[str, msgspec.Struct] = {
     type(sample).__name__: sample
     for sample in (
@@ -81,7 +87,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
         bodies.HaveChunks(OWNER, (FP,), 9),
         bodies.Had((True, False)),
         bodies.GetChunks((FP,)),
-        bodies.Items((ITEM,), True),
+        bodies.Items((ITEM,), True, VOTE),
         bodies.PostHeads((ITEM,), (ITEM,)),
         bodies.GetHeads(RING_ID, OWNER, (FP,)),
         bodies.GetUsage(OWNER),
@@ -90,14 +96,20 @@ SAMPLES: dict[str, msgspec.Struct] = {
         bodies.Append((ITEM,)),
         bodies.ReadSince(RING_ID, OWNER, ENDS, 100),
         bodies.Watch(RING_ID, OWNER, ENDS, 100, 30000),
-        bodies.LogPage((ITEM,), ENDS, True),
+        bodies.LogPage((ITEM,), ENDS, True, VOTE),
         bodies.GetRangeDigest(OWNER, RING_ID, (Kind.CHUNK, Kind.RECORD)),
         bodies.RangeDigest(3, FP),
         bodies.ListRange(OWNER, RING_ID, (Kind.LOG,), KEY, 512),
         bodies.KeyPage((KEY,), None),
         bodies.Fetch((KEY,)),
         bodies.Push((ITEM,)),
-        bodies.Pushed((0, 2, 5)),
+        bodies.Pushed((0, 2), (bytes(range(16)), bytes(range(16, 32))), 2),
+        VOTE,
+        STANDING,
+        VOTERS,
+        ARC,
+        voting.Attach((STANDING,), (ARC,), (RECORD,)),
+        voting.Attached((FP,), 1_700_000_000, (STANDING,), (ARC,)),
     )
 }
 
@@ -135,9 +147,10 @@ def greeting_frame(greeting: Greeting | None = None) -> bytes:
 
 
 def body_types() -> Iterator[type[msgspec.Struct]]:
-    """Every type that ``wire.bodies`` defines."""
-    for name in bodies.__all__:
-        yield getattr(bodies, name)
+    """Every type that ``wire.bodies`` and ``wire.voting`` define."""
+    for module in (bodies, voting):
+        for name in module.__all__:
+            yield getattr(module, name)
 
 
 def chunked(data: bytes, sizes: list[int]) -> Iterator[bytes]:
@@ -174,6 +187,8 @@ def _values(shape: shapes.Type) -> st.SearchStrategy[Any]:
             return st.one_of([_values(part) for part in shape.types])
         case shapes.VarTupleType():
             return st.lists(_values(shape.item_type), max_size=4).map(tuple)
+        case shapes.TupleType():
+            return st.tuples(*map(_values, shape.item_types))
         case shapes.StructType():
             return st.builds(shape.cls, *(_values(field.type) for field in shape.fields))
     raise AssertionError(f"no strategy for {shape}")

@@ -94,7 +94,7 @@ class HeadsTests(ReadTestCase):
         bad = Item(HEAD.key, HEAD.statement, b"not the manifest it names")
         for name in self.ring.names():
             Wire(self.ring.node(name)).after(
-                "get-heads", lambda body, answer: Items((bad, a_head(2), *answer.items), False)
+                "get-heads", lambda body, answer: Items((bad, a_head(2), *answer.items), False, answer.vote)
             )
         self.assertEqual(self.heads(), SetRead((HEAD,), True))
 
@@ -219,7 +219,7 @@ class LogTests(ReadTestCase):
         bad = Item(chain[0].key, chain[1].statement, b"")
         for name in self.ring.names():
             Wire(self.ring.node(name)).after(
-                "read-since", lambda body, page: LogPage((bad, *page.entries), page.heads, page.more)
+                "read-since", lambda body, page: LogPage((bad, *page.entries), page.heads, page.more, page.vote)
             )
         self.assertEqual(self.log().items, tuple(chain))
 

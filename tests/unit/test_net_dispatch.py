@@ -260,7 +260,7 @@ class DispatcherTests(SynchronousTestCase):
             return lambda caller, body: self.ask(nodes[other], "push").addCallback(lambda _: bodies.Posted(()))
 
         for number in (0, 1):
-            handlers = {"append": relay(1 - number), "push": lambda caller, body: bodies.Pushed(())}
+            handlers = {"append": relay(1 - number), "push": lambda caller, body: bodies.Pushed((), (), 1)}
             nodes.append(Dispatcher(handlers, workers=1, queue=10))
         answers = [self.ask(nodes[number % 2], "append") for number in range(20)]
         for answer in answers:

@@ -83,7 +83,7 @@ class LyingTests(SynchronousTestCase):
         for method, lie in lies.items():
             wire.after(method.replace("_", "-"), lie)
         ring.world.start("s", "a")
-        ring.settle()
+        ring.settle(voters=False)
         ring.run(20.0)
         return ring, wire
 

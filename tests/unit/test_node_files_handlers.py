@@ -251,7 +251,8 @@ class PostHeadsTests(OneNodeTestCase):
         """And is read back with its manifest."""
         self.assertEqual(self.statuses("post-heads", PostHeads((HEAD,), ())), [Status.OK])
         answer = self.ring.ask("a", "get-heads", GetHeads(HEAD.key.ring_id, OWNER, ()))
-        self.assertEqual(answer, Items((HEAD,), False))
+        self.assertEqual((answer.items, answer.more), ((HEAD,), False))
+        self.assertEqual(answer.vote.voters, (self.ring.fp("a"),))
 
     def test_what_does_not_fit(self) -> None:
         """Another's name, another manifest, no head, a tombstone with content."""
@@ -325,7 +326,8 @@ class GetHeadsTests(OneNodeTestCase):
             GetHeads(HEAD.key.ring_id, OWNER, (a_head(2).key.element,)),
             GetHeads(OTHER, OWNER, (HEAD.key.element,)),
         ):
-            self.assertEqual(self.ring.ask("a", "get-heads", body), Items((), False))
+            answer = self.ring.ask("a", "get-heads", body)
+            self.assertEqual((answer.items, answer.more), ((), False))
 
     def test_crossed_edits(self) -> None:
         """All that no other replaces, the one with the name first."""

@@ -74,7 +74,18 @@ class PushTests(ReplicaTestCase):
         """A copy is judged for what it is: the ring may have changed."""
         ring = Ring("abcde")
         for name in "abcde":
-            self.assertEqual(ring.ask(name, "push", Push((CHUNKS[0],)), "node"), Pushed((0,)))
+            self.assertEqual(ring.ask(name, "push", Push((CHUNKS[0],)), "node"), Pushed((0,), (b"",), 2))
+
+    def test_in_a_name(self) -> None:
+        """Of what is voted on, a voter says for which list it took it; who
+        is none takes it all the same."""
+        ring = Ring("abcde")
+        head = HEADS[0]
+        voters = ring.around(head.key.ring_id)[:3]
+        names = {name: ring.ask(name, "push", Push((head,)), "node").names[0] for name in "abcde"}
+        self.assertEqual({name for name in names if names[name]}, set(voters))
+        self.assertEqual(len({names[name] for name in voters}), 1)
+        self.assertEqual(ring.holders(head.key), "abcde")
 
     def test_a_chain_with_a_gap(self) -> None:
         """Copies come in any order, so entries are taken as they come."""

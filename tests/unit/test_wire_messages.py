@@ -287,7 +287,7 @@ class BodyTests(SynchronousTestCase):
 
     def test_an_array_of_many(self) -> None:
         """What a list of the smallest elements takes stays in proportion."""
-        raw = b"\x91\xdd\x00\x01\x00\x00" + b"\x00" * 0x10000
+        raw = b"\x93\xdd\x00\x01\x00\x00" + b"\x00" * 0x10000 + b"\x90\x01"
         self.assertEqual(len(decode_body(raw, bodies.Pushed).statuses), 0x10000)
 
 
@@ -300,7 +300,7 @@ class MethodTests(SynchronousTestCase):
             ping get-neighbours find-successor notify leaving get-node-records compare-hosts
             post-chunks have-chunks get-chunks post-heads get-heads usage
             append read-since watch
-            range-digest range-list fetch push
+            attach range-digest range-list fetch push
         """
         self.assertEqual(sorted(METHODS), sorted(families.split()))
 

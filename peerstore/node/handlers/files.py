@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from twisted.logger import Logger
 
 from peerstore import ids
-from peerstore.errors import NotReady, PeerStoreError
+from peerstore.errors import PeerStoreError
 from peerstore.files.head import Version, decode_head, newest, replaces
 from peerstore.gateway.gateway import Gateway
 from peerstore.interfaces import IBlockingRunner, INodeStore
@@ -15,8 +15,8 @@ from peerstore.items import Item, ItemKey, Kind
 from peerstore.net.dispatch import Handler
 from peerstore.node.admission import IN_THREAD
 from peerstore.node.copies import Copier
+from peerstore.node.electorate import Electorate
 from peerstore.node.handlers.common import STEP, Reading, check_length, check_lengths, check_limit, fill, started
-from peerstore.node.ranges import Ranges
 from peerstore.wire.bodies import (
     GetChunks,
     GetHeads,
@@ -62,7 +62,7 @@ class FilesHandlers:
         self,
         store: INodeStore,
         copier: Copier,
-        ranges: Ranges,
+        electorate: Electorate,
         gateway: Gateway,
         runner: IBlockingRunner,
         passes: int,
@@ -70,7 +70,7 @@ class FilesHandlers:
     ) -> None:
         self._store = store
         self._copier = copier
-        self._ranges = ranges
+        self._electorate = electorate
         self._gateway = gateway
         self._runner = runner
         self._passes = passes
@@ -134,35 +134,30 @@ class FilesHandlers:
         return Items(tuple(answer), False)
 
     async def get_heads(self, caller: Greeting, body: GetHeads) -> Items:
-        """The heads that no other replaces, or those that were named.
-
-        :raises NotReady: while we do not know all there is.
-        """
+        """The heads that no other replaces, or those that were named, with
+        our vote on there being no others."""
         check_length(body.ring_id, 20, "a ring id")
         check_length(body.owner, 20, "an owner")
         check_limit(len(body.elements), MAX_ITEMS, "elements")
         check_lengths(body.elements, 32, "an element")
-        ready = self._ranges.may_answer(body.ring_id)
-        if not ready and not body.elements:
-            raise _not_ready()
+        # The vote first: what is in our name must be in what we read then.
+        vote = self._electorate.vote(body.ring_id)
         async with self._reading:
             wanted: Sequence[bytes] = body.elements
             cut = False
             if not wanted:
                 wanted, cut = await self._newest(body.ring_id, body.owner)
             answer: list[Item] = []
-            used = missing = 0
+            used = 0
             for element in wanted:
                 (item,) = await self._store.get([ItemKey(body.ring_id, body.owner, Kind.HEAD, element)])
                 if item is None:
-                    missing += 1
                     continue
                 used = fill(answer, item, used)
                 if used < 0:
-                    return Items(tuple(answer), True)
-        if missing and not ready:
-            raise _not_ready()
-        return Items(tuple(answer), cut)
+                    cut = True
+                    break
+        return Items(tuple(answer), cut, await self._electorate.sure(vote))
 
     async def usage(self, caller: Greeting, body: GetUsage) -> Usage:
         """What one owner uses here; there is no quota yet."""
@@ -220,10 +215,6 @@ class FilesHandlers:
 
 def _held(status: Status) -> ItemOutcome:
     return ItemOutcome(int(status), (), (), 1)
-
-
-def _not_ready() -> NotReady:
-    return NotReady("This node is still fetching what it became responsible for.", status=Status.NOT_READY)
 
 
 def _joined(versions: Sequence[Version], items: Sequence[Item]) -> list[Version]:

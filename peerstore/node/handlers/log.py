@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
-from peerstore.errors import BadMessage, NotReady
+from peerstore.errors import BadMessage
 from peerstore.interfaces import INodeStore
 from peerstore.items import Item, Kind
 from peerstore.net.dispatch import Handler
 from peerstore.node.copies import Copier
+from peerstore.node.electorate import Electorate
 from peerstore.node.handlers.common import STEP, Reading, check_length, check_limit, fill, started
-from peerstore.node.ranges import Ranges
 from peerstore.node.watchers import Watchers
 from peerstore.transactions.entry import NO_ENTRY, Entry, entry_of
 from peerstore.wire.bodies import Append, DeviceHead, ItemOutcome, LogPage, Posted, ReadSince, Watch
@@ -42,14 +42,14 @@ class LogHandlers:
         self,
         store: INodeStore,
         copier: Copier,
-        ranges: Ranges,
+        electorate: Electorate,
         watchers: Watchers,
         clock: IReactorTime,
         reading: Reading,
     ) -> None:
         self._store = store
         self._copier = copier
-        self._ranges = ranges
+        self._electorate = electorate
         self._watchers = watchers
         self._clock = clock
         self._reading = reading
@@ -84,13 +84,9 @@ class LogHandlers:
         return Posted(tuple(statuses[place] for place in range(len(body.items))))
 
     async def read_since(self, caller: Greeting, body: ReadSince) -> LogPage:
-        """Entries after what the caller has seen.
-
-        :raises NotReady: while we do not know all there is.
-        """
+        """Entries after what the caller has seen, with our vote on there
+        being no others."""
         seen = _seen(body)
-        if not self._ranges.may_answer(body.ring_id):
-            raise NotReady("This node is still fetching what it became responsible for.", status=Status.NOT_READY)
         return await self._page(body.ring_id, body.owner, seen, body.limit)
 
     async def watch(self, caller: Greeting, body: Watch) -> LogPage:
@@ -117,6 +113,8 @@ class LogHandlers:
     # -- inside ---------------------------------------------------------------
 
     async def _page(self, ring_id: bytes, owner: bytes, seen: Mapping[bytes, int], limit: int) -> LogPage:
+        # The vote first: what is in our name must be in what we read then.
+        vote = self._electorate.vote(ring_id)
         entries: list[Item] = []
         after = dict(seen)
         more, used = limit > 0, 0
@@ -132,9 +130,8 @@ class LogHandlers:
                     entry = entry_of(item)
                     after[entry.device] = max(entry.number, after.get(entry.device, 0))
         ends: Mapping[bytes, int] = await self._store.logs.chain_heads(ring_id, owner)
-        return LogPage(
-            tuple(entries), tuple(DeviceHead(device, ends[device]) for device in sorted(ends)), more and limit > 0
-        )
+        heads = tuple(DeviceHead(device, ends[device]) for device in sorted(ends))
+        return LogPage(tuple(entries), heads, more and limit > 0, await self._electorate.sure(vote))
 
     async def _append_to(self, name: tuple[bytes, bytes], items: Mapping[int, Item]) -> dict[int, ItemOutcome]:
         """Judge each chain's entries in number order, then post the good ones."""
@@ -149,8 +146,7 @@ class LogHandlers:
                 continue
             chains.setdefault(entry.device, []).append((entry.number, place))
         good: list[int] = []
-        own = self._ranges.owner_of(name[0])
-        strict = own is not None and self._ranges.merged(own)
+        strict = self._electorate.is_voter(self._electorate.at(name[0]))
         for device, members in chains.items():
             places = [place for _, place in sorted(members)]
             for place, status in (await self._judge_chain(name, device, places, entries, items, strict)).items():
@@ -173,7 +169,7 @@ class LogHandlers:
     ) -> dict[int, Status]:
         """What each entry of one chain deserves, before it is stored.
 
-        While we are still fetching (*strict* false), gaps and unknown
+        While we do not vote (*strict* false), gaps and unknown
         predecessors are taken: what they follow on is on its way.
         """
         numbers = {entries[place].number - before for place in places for before in (0, 1)}

@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from peerstore import ids
 from peerstore.errors import BadMessage, StorageError
 from peerstore.interfaces import INodeStore
-from peerstore.items import Item
+from peerstore.items import Item, Kind
 from peerstore.net.dispatch import Handler
-from peerstore.node.handlers.common import Reading, check_length, check_limit, fill, started
+from peerstore.node.electorate import Electorate
+from peerstore.node.handlers.common import Reading, check_length, check_lengths, check_limit, fill, started
 from peerstore.node.keeper import Keeper
+from peerstore.ring.hosts import HostTable
 from peerstore.wire.bodies import Fetch, GetRangeDigest, Items, KeyPage, ListRange, Push, Pushed, RangeDigest
 from peerstore.wire.messages import Status
 from peerstore.wire.session import Greeting
+from peerstore.wire.voting import Attach, Attached
 
 __all__ = ["ReplicaHandlers"]
 
 MAX_KEYS = 4096
 MAX_FETCH = 1024
 MAX_PUSH = 1024
+MAX_VIEW = 10_000
+MAX_ARCS = 256
+MAX_LISTS = 1024
+MAX_VOTERS = 64
 
 
 class ReplicaHandlers:
-    """range-digest, range-list, fetch, push.
+    """range-digest, range-list, fetch, push, attach.
 
     They answer at any time, also while this node is itself behind: two nodes
     that are both behind still give each other what they have.
 
+    :param news: called when somebody told us more of who votes.
     :param reading: bounds what is loaded at a time, over all handlers.
     """
 
-    def __init__(self, store: INodeStore, keeper: Keeper, reading: Reading) -> None:
+    def __init__(
+        self,
+        store: INodeStore,
+        keeper: Keeper,
+        electorate: Electorate,
+        hosts: HostTable,
+        news: Callable[[], None],
+        reading: Reading,
+    ) -> None:
         self._store = store
         self._keeper = keeper
+        self._electorate = electorate
+        self._hosts = hosts
+        self._news = news
         self._reading = reading
 
     def handlers(self) -> dict[str, Handler]:
@@ -40,6 +62,7 @@ class ReplicaHandlers:
             "range-list": started(self.range_list),
             "fetch": started(self.fetch),
             "push": started(self.push),
+            "attach": started(self.attach),
         }
 
     async def range_digest(self, caller: Greeting, body: GetRangeDigest) -> RangeDigest:
@@ -83,8 +106,55 @@ class ReplicaHandlers:
         try:
             verdicts = await self._keeper.keep(body.items)
         except StorageError:
-            return Pushed(tuple(int(Status.UNAVAILABLE) for _ in body.items))
-        return Pushed(tuple(int(verdict.status) for verdict in verdicts))
+            none = tuple(b"" for _ in body.items)
+            return Pushed(tuple(int(Status.UNAVAILABLE) for _ in body.items), none, self._electorate.needed)
+        # Only now: what is told in a name must have been on the disk before
+        # anybody could have been told that we speak in another.
+        names = tuple(
+            self._electorate.vote(item.key.ring_id).name if verdict.kept and item.key.kind is not Kind.CHUNK else b""
+            for item, verdict in zip(body.items, verdicts, strict=True)
+        )
+        if not await self._electorate.may_vote():
+            names = tuple(b"" for _ in names)
+        return Pushed(tuple(int(verdict.status) for verdict in verdicts), names, self._electorate.needed)
+
+    async def attach(self, caller: Greeting, body: Attach) -> Attached:
+        """Take a view over, and lists that may have been in force; then tell
+        ours.  From then on we never again answer in an older list's name."""
+        if caller.role != "node":
+            raise BadMessage("attach is for members of the ring.")
+        _check_attach(body)
+        for record in body.records:
+            self._hosts.learn(record)
+        unknown = tuple(one.fp for one in body.view if one.fp not in self._hosts and not self._hosts.is_retired(one.fp))
+        electorate = self._electorate
+        if unknown and not body.records:
+            return Attached(unknown, electorate.born, (), ())
+        before = electorate.version
+        electorate.hear_view(body.view)
+        for told in body.arcs:
+            electorate.hear(told)
+        if electorate.version != before:
+            self._news()
+        view = electorate.tell_view()
+        arcs = electorate.tell((ids.from_bytes(told.after), ids.from_bytes(told.through)) for told in body.arcs)
+        await electorate.kept()
+        return Attached((), electorate.born, view, arcs)
+
+
+def _check_attach(body: Attach) -> None:
+    check_limit(len(body.view), MAX_VIEW, "hosts")
+    check_limit(len(body.records), MAX_VIEW, "records")
+    check_limit(len(body.arcs), MAX_ARCS, "arcs")
+    check_lengths((one.fp for one in body.view), 32, "a fingerprint")
+    for told in body.arcs:
+        _check_range(told.after, told.through)
+        check_limit(len(told.history), MAX_LISTS, "lists")
+        for one in (told.named, *told.history):
+            check_length(one.lineage, 16, "a lineage")
+            check_limit(len(one.voters), MAX_VOTERS, "voters")
+            check_lengths((fp for fp, _ in one.voters), 32, "a fingerprint")
+        check_lengths((lineage for lineage, _ in told.covered), 16, "a lineage")
 
 
 def _check_range(after: bytes, through: bytes) -> None:

@@ -1,0 +1,416 @@
+"""Whom this host takes for voters, all round the circle, and whether it is one.
+
+The rules are those of ``votes``; here they are applied to every arc that
+concerns us, with the positions of the hosts that we know, and kept on disk::
+
+    setting "votes"   [life, born, [[fp, life, dead]...], [[after, through, arc]...]]
+
+Whatever is said in the name of a list is on disk first (:meth:`kept`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from peerstore import ids
+from peerstore.errors import CorruptData, StorageError
+from peerstore.interfaces import INodeStore
+from peerstore.node import votes
+from peerstore.node.arcs import Arc, ArcMap
+from peerstore.node.votes import ArcVotes, Covered, Name, Sealed, Standing
+from peerstore.ring.hosts import HostTable
+from peerstore.wire.bodies import Vote
+from peerstore.wire.voting import ArcTold, HostStanding
+
+__all__ = ["Electorate", "SETTING", "Taken", "is_open"]
+
+SETTING = "votes"
+_NOTHING = ArcVotes()
+
+
+class _Saved(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    life: int
+    born: int
+    view: tuple[HostStanding, ...]
+    arcs: tuple[tuple[bytes, bytes, ArcVotes], ...]
+
+
+class Taken(NamedTuple):
+    """One answer of another host about one arc, from after it had taken our
+    view over."""
+
+    after: int
+    through: int
+    sealed: Sealed
+    capable: bool
+    covered: Covered
+
+
+class Electorate:
+    """This host's view, and its state of all arcs.
+
+    :param store: keeps them.
+    :param hosts: knows the positions of hosts.
+    :param fp: our own fingerprint.
+    :param copies: k.
+    :param wall: seconds since some fixed day; see ``_next_life``.
+    :param entropy: gives random bytes.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        store: INodeStore,
+        hosts: HostTable,
+        fp: bytes,
+        copies: int,
+        wall: Callable[[], float],
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        self._store = store
+        self._hosts = hosts
+        self.fp = fp
+        self.copies = copies
+        self._wall = wall
+        self._entropy = entropy
+        self.life = 0
+        self.born = 0
+        self.view: dict[bytes, Standing] = {}
+        self._arcs: ArcMap[ArcVotes] = ArcMap(_NOTHING)
+        self._answers: ArcMap[tuple[Sealed, ...]] = ArcMap(())
+        #: The names that arcs have, by the identity of their state; see :meth:`vote`.
+        self._names: dict[int, tuple[ArcVotes, bytes]] = {}
+        self._version = 0
+        self._on_disk = 0
+        self._writing = False
+        self._waiting: list[tuple[int, Deferred[None]]] = []
+
+    # -- life ------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Read what was kept, and begin the next life, which is on disk
+        when this returns.
+
+        :raises peerstore.errors.CorruptData: when it cannot be read.
+        """
+        raw: bytes | None = await self._store.setting(SETTING)
+        if raw is not None:
+            try:
+                saved = msgspec.msgpack.decode(raw, type=_Saved, strict=True)
+            except msgspec.DecodeError as error:
+                raise CorruptData("The list of voters in the data folder is damaged.") from error
+            self.life, self.born = saved.life, saved.born
+            self.view = {one.fp: Standing(one.life, one.dead) for one in saved.view}
+            self._arcs.replace(
+                Arc(ids.from_bytes(after), ids.from_bytes(through), votes.restarted(arc))
+                for after, through, arc in saved.arcs
+            )
+        self._next_life(self.life + 1)
+        if not self.born:
+            self.born = self.life
+        self._review()
+        await self.kept()
+
+    def found(self) -> None:
+        """Begin a ring: we are alone, and nobody ever told us of another."""
+        if not self.knows_anything:
+            arc = votes.first_arc(self._entropy(16), self.fp, self.life)
+            self._arcs = ArcMap(arc)
+            self._changed()
+            self._review()
+
+    @property
+    def knows_anything(self) -> bool:
+        """Whether there is an arc that somebody told us of."""
+        return any(arc.value.named.epoch for arc in self._arcs.arcs())
+
+    def kept(self) -> Deferred[None]:
+        """Fires once all that we are about to say is on disk; fails with a
+        StorageError when it cannot be, and then it must not be said."""
+        if self._on_disk == self._version:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred()
+        self._waiting.append((self._version, waiter))
+        if not self._writing:
+            self._write()
+        return waiter
+
+    async def may_vote(self) -> bool:
+        """Whether all that we go by is on disk by now; where that cannot be,
+        we do not vote."""
+        try:
+            await self.kept()
+        except StorageError as error:
+            self._log.debug("what we vote by cannot be kept: {why}", why=error.what)
+            return False
+        return True
+
+    async def sure(self, vote: Vote) -> Vote:
+        """A vote as it may be sent."""
+        return vote if await self.may_vote() else Vote(b"", vote.voters, vote.needed)
+
+    # -- the view ----------------------------------------------------------------
+
+    def suspect(self, fp: bytes) -> None:
+        """A host does not answer, or said that it goes."""
+        standing = self.view.get(fp)
+        if standing is not None and not standing.dead and fp != self.fp:
+            self._see({fp: Standing(standing.life, True)})
+
+    def hear_view(self, told: Iterable[HostStanding]) -> None:
+        """Another host's view: joined with ours."""
+        self._see({one.fp: Standing(one.life, one.dead) for one in told if one.fp in self._hosts})
+
+    def review(self) -> None:
+        """Look again at who the voters are: somebody may have been retired,
+        or have become known."""
+        self._review()
+
+    def tell_view(self) -> tuple[HostStanding, ...]:
+        """Ours, for others."""
+        return tuple(HostStanding(fp, known.life, known.dead) for fp, known in sorted(self.view.items()))
+
+    @property
+    def version(self) -> int:
+        """Grows with every change of view or arcs."""
+        return self._version
+
+    @property
+    def needed(self) -> int:
+        """W: how many voters of one list make a write certain, a read complete."""
+        present = sum(not self._hosts.is_retired(fp) for fp in self.view)
+        return votes.majority(min(self.copies, max(1, present, self._hosts.known_count())))
+
+    # -- arcs --------------------------------------------------------------------
+
+    def arcs(self) -> list[Arc[ArcVotes]]:
+        """All arcs that concern us."""
+        return [arc for arc in self._arcs.arcs() if arc.value != _NOTHING]
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is left to be done about any arc."""
+        return not any(is_open(arc.value) for arc in self.arcs())
+
+    def between(self, after: int, through: int) -> list[Arc[ArcVotes]]:
+        """Our state of the parts of (after, through]."""
+        return self._arcs.between(after, through)
+
+    def is_voter(self, arc: ArcVotes) -> bool:
+        """Whether our answers about this arc count."""
+        return arc.capable and self.fp in arc.named.hosts
+
+    def at(self, ring_id: bytes) -> ArcVotes:
+        """Our state of one key."""
+        return self._arcs.at(ids.from_bytes(ring_id)).value
+
+    def vote(self, ring_id: bytes) -> Vote:
+        """In whose name we answer about a key: without a name, we do not
+        vote.  To be sent as :meth:`sure` gives it."""
+        arc = self.at(ring_id)
+        return Vote(self._name(arc) if self.is_voter(arc) else b"", arc.named.hosts, self.needed)
+
+    def _name(self, arc: ArcVotes) -> bytes:
+        """An arc's name as a digest, worked out once: many items come at a time."""
+        known = self._names.get(id(arc))
+        if known is None or known[0] is not arc:
+            known = self._names[id(arc)] = (arc, name_digest(arc.name))
+        return known[1]
+
+    def tell(self, arcs: Iterable[tuple[int, int]]) -> tuple[ArcTold, ...]:
+        """What we say of these arcs, (after, through] each."""
+        return tuple(
+            ArcTold(
+                ids.to_bytes(part.after),
+                ids.to_bytes(part.through),
+                part.value.named,
+                part.value.history,
+                part.value.covered,
+                self.is_voter(part.value),
+                part.value.full,
+            )
+            for after, through in arcs
+            for part in self._arcs.between(after, through)
+        )
+
+    def hear(self, told: ArcTold) -> None:
+        """Another host, whose view we have joined, says this of an arc.
+
+        What is settled, and neither ours nor ever was, is passed over."""
+        if (told.named.epoch and told.named.voters) or told.history:
+            self._change(
+                ids.from_bytes(told.after),
+                ids.from_bytes(told.through),
+                lambda arc: (
+                    arc
+                    if arc == _NOTHING and not told.history and self.fp not in told.named.hosts
+                    else votes.learned(arc, (told.named, told.history), told.covered)
+                ),
+            )
+            # An arc that was no concern of ours has no voters yet.
+            self._review()
+
+    # -- coming to vote ------------------------------------------------------------
+
+    def took(self, taken: Taken) -> None:
+        """All that a host has in an arc is here now."""
+        sealed = taken.sealed
+
+        def with_it(known: tuple[Sealed, ...]) -> tuple[Sealed, ...]:
+            return tuple(sorted([*(one for one in known if one.fp != sealed.fp), sealed]))
+
+        self._answers.change(taken.after, taken.through, with_it)
+
+    def judge(self, asked: Callable[[ArcVotes], frozenset[bytes]]) -> int:
+        """Become a voter wherever enough was taken in; for how many arcs.
+
+        :param asked: the live hosts that would have to be asked about an arc
+            before we may count ourselves.
+        """
+        retired = frozenset(fp for fp in self.view if self._hosts.is_retired(fp))
+        ready: list[Arc[ArcVotes]] = []
+        for arc in self.arcs():
+            if arc.value.full:
+                continue
+            for part in self._answers.between(arc.after, arc.through):
+                valid = [one for one in part.value if one.name[0].voters == arc.value.named.voters]
+                alone = asked(arc.value) <= {one.fp for one in valid}
+                new = votes.judged(arc.value, self.fp, self.born, valid, retired, alone)
+                if new != arc.value:
+                    ready.append(Arc(part.after, part.through, new))
+        for arc in ready:
+            self._change(arc.after, arc.through, lambda _, new=arc.value: new)  # type: ignore[misc]
+        return len(ready)
+
+    def settle(self, answers: Sequence[Taken]) -> None:
+        """Forget the history of arcs for which W voters are full in one name."""
+        agreed: ArcMap[tuple[tuple[bytes, Name], ...]] = ArcMap(())
+        for one in answers:
+            if one.capable and one.sealed.full:
+                entry = (one.sealed.fp, one.sealed.name)
+                agreed.change(one.after, one.through, lambda known, entry=entry: (*known, entry))  # type: ignore[misc]
+        needed = self.needed
+        for arc in self.arcs():
+            for part in agreed.between(arc.after, arc.through):
+                group = {fp for fp, name in part.value if name == arc.value.name}
+                if self.is_voter(arc.value) and arc.value.full:
+                    group.add(self.fp)
+                if len(group) >= needed and arc.value.history:
+                    name = arc.value.name
+                    self._change(part.after, part.through, lambda old, name=name: votes.settled(old, name))  # type: ignore[misc]
+
+    def let_go(self, after: int, through: int) -> None:
+        """Forget arcs that are others', who have all that we had there."""
+        self._change(after, through, lambda arc: arc if self.fp in arc.named.hosts else _NOTHING)
+
+    # -- inside ------------------------------------------------------------------
+
+    def _see(self, news: dict[bytes, Standing]) -> None:
+        joined = votes.join_views(self.view, news)
+        if joined != self.view:
+            self.view = joined
+            self._changed()
+            self._review()
+
+    def _next_life(self, least: int) -> None:
+        """Begin a new life.  Its number is not below the time of day, so that
+        a host that has lost its disk, but not its key, gets one that it never
+        had: what it said in earlier ones, it does not remember."""
+        self.life = max(least, int(self._wall()), 1)
+        self.view[self.fp] = Standing(self.life, False)
+        self._answers = ArcMap(())
+        for arc in self._arcs.arcs():
+            self._change(arc.after, arc.through, votes.restarted)
+        self._changed()
+
+    def _review(self) -> None:
+        """Whom the view makes voters, arc by arc."""
+        own = self.view[self.fp]
+        if own.life > self.life:
+            self._log.warn("others know this node from a later life: its data folder is an older copy")
+            self._next_life(own.life + 1)
+            self.born = self.life
+        elif own.dead:
+            self._next_life(self.life + 1)
+        places = sorted(
+            (position.id, fp, known.life)
+            for fp, known in self.view.items()
+            if not known.dead and not self._hosts.is_retired(fp)
+            for position in self._hosts.positions_of(fp)
+        )
+        for number, (through, _, _) in enumerate(places):
+            after = places[number - 1][0]
+            chosen: dict[bytes, int] = {}
+            for step in range(len(places)):
+                _, fp, life = places[(number + step) % len(places)]
+                chosen.setdefault(fp, life)
+                if len(chosen) >= self.copies:
+                    break
+            self._elect(after, through, tuple(chosen.items()))
+
+    def _elect(self, after: int, through: int, chosen: tuple[tuple[bytes, int], ...]) -> None:
+        ours = any(fp == self.fp for fp, _ in chosen)
+        for part in self._arcs.between(after, through):
+            old = part.value
+            if not ours and not old.named.epoch and not old.history:
+                new = _NOTHING
+            else:
+                new = votes.with_view(old, self.fp, chosen)
+            if new != old:
+                self._arcs.change(part.after, part.through, lambda _, new=new: new)  # type: ignore[misc]
+                self._changed()
+
+    def _change(self, after: int, through: int, new: Callable[[ArcVotes], ArcVotes]) -> None:
+        parts = self._arcs.between(after, through)
+        if any(new(part.value) != part.value for part in parts):
+            self._arcs.change(after, through, new)
+            self._changed()
+
+    def _changed(self) -> None:
+        self._version += 1
+        self._names.clear()
+
+    def _write(self) -> None:
+        self._writing = True
+        version = self._version
+        saved = _Saved(
+            self.life,
+            self.born,
+            self.tell_view(),
+            tuple((ids.to_bytes(arc.after), ids.to_bytes(arc.through), arc.value) for arc in self.arcs()),
+        )
+        writing: Deferred[None] = self._store.keep_setting(SETTING, msgspec.msgpack.encode(saved))
+        writing.addBoth(self._wrote, version)
+
+    def _wrote(self, result: object, version: int) -> None:
+        self._writing = False
+        failure = result if isinstance(result, Failure) else None
+        if failure is None:
+            self._on_disk = version
+        done = [waiter for at, waiter in self._waiting if at <= version]
+        self._waiting = [(at, waiter) for at, waiter in self._waiting if at > version]
+        if self._waiting:
+            self._write()
+        for waiter in done:
+            if failure is not None:
+                waiter.errback(failure)
+            else:
+                waiter.callback(None)
+
+
+def is_open(arc: ArcVotes) -> bool:
+    """Whether something is still to be done about an arc."""
+    return bool(arc.history) or not arc.full
+
+
+def name_digest(name: Name) -> bytes:
+    """16 bytes that stand for a name."""
+    return hashlib.sha256(msgspec.msgpack.encode(name)).digest()[:16]
