@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from peerstore import ids
-from peerstore.errors import LookupFailed, NotReady, PeerError, PeerMismatch, RemoteError
+from peerstore.errors import ConnectionLost, LookupFailed, NotReady, PeerError, PeerMismatch, RemoteError
 from peerstore.interfaces import IPeerPool
 from peerstore.ring.hosts import MAX_RECORDS, HostTable
 from peerstore.ring.member import Member
@@ -323,7 +323,12 @@ class Search:
         :raises peerstore.errors.PeerMismatch: when it speaks for another.
         """
         peer = await self._pool.peer(address, fp)
-        answer: bodies.Found = await peer.call("find-successor", question, STEP_TIMEOUT)
+        try:
+            answer: bodies.Found = await peer.call("find-successor", question, STEP_TIMEOUT)
+        except ConnectionLost:
+            # It may have been open since before that host lost its power.
+            peer = await self._pool.peer(address, fp)
+            answer = await peer.call("find-successor", question, STEP_TIMEOUT)
         if answer.position.fp != peer.fp or question.index not in (-1, answer.position.index):
             raise PeerMismatch(f"The node at {address} answers for another.")
         refs = [answer.position, *answer.successors, *answer.candidates]

@@ -213,6 +213,35 @@ class DeadTests(LookupTestCase):
         self.addCleanup(self.flushLoggedErrors, RuntimeError)
         self.assertEqual(self.owner(self.key_of(order[9]), self.net.client(order[0])), order[9])
 
+    def test_a_lost_connection_is_no_death(self) -> None:
+        """One that was open since before its host lost power ends at the
+        first question: it is asked once more, and nobody else is."""
+        order = self.in_order()
+        host, victim = self.net.machines[order[0]].ring, self.net.machines[order[6]]
+        host.hosts.learn(record_of(order[6]))
+        host.hosts.alive(victim.fp)
+        finding = host.lookup(ids.position_id(victim.spki, 0))
+        self.net.run(0.005)
+        host.pool.lost(victim)
+        self.assertEqual(self.net.result(finding).owner.fp, victim.fp)
+        asked = [target for _, target, method in self.net.calls if method == "find-successor"]
+        self.assertEqual(asked, [order[6]] * 2)
+        self.assertTrue(host.hosts.is_alive(victim.fp))
+
+    def test_who_hangs_up_each_time_is_passed_by(self) -> None:
+        """Twice is enough."""
+        order = self.in_order()
+        host, victim = self.net.machines[order[0]].ring, self.net.machines[order[6]]
+        host.hosts.learn(record_of(order[6]))
+        host.hosts.alive(victim.fp)
+        self.net.errors[order[6], "find-successor"] = NotReady("joining")
+        finding = host.lookup(ids.position_id(victim.spki, 0))
+        for _ in range(2):
+            self.net.run(0.005)
+            host.pool.lost(victim)
+        self.assertFalse(host.hosts.is_alive(victim.fp))
+        self.assertRaises(LookupFailed, self.net.result, finding)
+
     def test_the_dead_are_asked_last_the_next_time(self) -> None:
         """The table forgets its hint."""
         order = self.in_order()
