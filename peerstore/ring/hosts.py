@@ -339,10 +339,12 @@ class HostTable:
 
     def position(self, fp: bytes, index: int) -> Member:
         """A position of a host that we know.  ``KeyError`` for one we do not."""
-        members = self._hosts[fp].members(fp)
-        if not 0 <= index < len(members):
-            raise KeyError(index)
-        return members[index]
+        host = self._hosts[fp]
+        members = host.members(fp)
+        if index < len(members):
+            return members[index]
+        # Not one of its own; there may be a story about it all the same.
+        return msgspec.structs.replace(members[0], id=ids.position_id(host.record.spki, index), index=index)
 
     def whereabouts(self, fp: bytes) -> Member | None:
         """One position of a host, if it is known: where to reach it."""

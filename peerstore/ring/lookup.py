@@ -27,6 +27,10 @@ __all__ = ["Here", "Located", "LookupClient", "Search", "Step", "fetch_records",
 
 STEP_TIMEOUT = 3.0
 MAX_STEPS = 200
+#: Steps after the member before the key has named the owner: as many as a
+#: long list has entries, and some.  To go on would take longer than another
+#: attempt, and where the owner was only slow, find less.
+AFTER_FINAL = 40
 #: Steps from one predecessor to the next, where a claim is narrower than was thought.
 MAX_BACKWARDS = 32
 #: Members nearer to the key that are asked before a claim is believed.
@@ -205,8 +209,9 @@ class Search:
         """
         backwards = 0
         alone: Step | None = None
+        most = MAX_STEPS
         queue: list[Member | str] = list(starts)
-        while queue:
+        while queue and self._steps < most:
             step = await self._try(queue.pop(0))
             if step is None:
                 continue
@@ -224,6 +229,8 @@ class Search:
                 backwards += 1
                 queue.insert(0, step.predecessor)
             queue[:0] = self._nearer(step)
+            if step.final:
+                most = min(most, self._steps + AFTER_FINAL)
             if step.final or self._shortcut:
                 queue[:0] = step.successors
         if alone is not None and self._answered_by == {alone.position.fp}:

@@ -222,10 +222,15 @@ class PositionUpkeep:
             await self._ask(present)
 
     async def _tell_predecessor(self) -> None:
-        """News of our list travels backwards at once, not a period later."""
-        if self._told_epoch != self.state.epoch and self.state.predecessor is not None:
+        """News of our list travels backwards at once, not a period later.
+
+        One that is suspected is not told: to wait for it would keep us from
+        hearing whoever takes its place.
+        """
+        before = self.state.told_predecessor
+        if self._told_epoch != self.state.epoch and before is not None:
             self._told_epoch = self.state.epoch
-            await self.notify(self.state.predecessor, list_changed=True)
+            await self.notify(before, list_changed=True)
 
     async def _ask(self, member: Member) -> Told:
         """A member's neighbours.  One that is dead or does not serve is

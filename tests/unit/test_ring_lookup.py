@@ -488,6 +488,23 @@ class LongTests(SynchronousTestCase):
         self.assertRaises(LookupFailed, net.result, _coroutine(search.owner([start.member.address])), 100)
         self.assertEqual(sum(method == "find-successor" for _, _, method in net.calls), MAX_STEPS)
 
+    def test_a_silent_owner_is_not_looked_for_everywhere(self) -> None:
+        """Of two hundred, those after the key are asked, and no more: the next
+        attempt may find the owner awake, and has to come in time."""
+        net = RingNet(list_size=8, knows_all=False)
+        names = net.frozen(200)
+        key = net.machines[names[7]].ring.positions[0].id
+        net.mute.add(names[7])
+        asker = net.machines[names[100]]
+        search = Search(asker.ring.pool, asker.ring.hosts, key)
+        start = _coroutine(search.owner([asker.ring.positions[0].member]))
+        self.assertRaises(LookupFailed, net.result, start, 100)
+        asked = sum(method == "find-successor" for _, _, method in net.calls)
+        self.assertLess(asked, 60)
+        net.mute.clear()
+        found = net.result(asker.ring.lookup(key))
+        self.assertEqual(found.owner.id, key)
+
     def test_the_member_before_the_one_asked_is_one_step_away(self) -> None:
         """Not once round the circle."""
         net = RingNet(list_size=4, knows_all=False)

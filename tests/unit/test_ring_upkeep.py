@@ -223,6 +223,17 @@ class SuspicionTests(UpkeepTestCase):
         """Not even of our own silence."""
         self.assertFalse(self.one.liveness.silent(self.one.fp, PeerMismatch("?"), 0.0))
 
+    def test_nobody_waits_to_tell_a_suspected_predecessor(self) -> None:
+        """It is not told the news that it is gone: an answer that does not
+        come would keep us from hearing whoever takes its place."""
+        before, name = self.in_order()[:2]
+        self.net.mute.add(before)
+        self.host(name).liveness.drop(self.host(before).fp)
+        self.net.calls.clear()
+        self.net.run(10)
+        self.assertTrue(self.asked(name, "notify"))
+        self.assertNotIn((name, before, "notify"), self.net.calls)
+
     def test_a_slow_host_comes_back_by_itself(self) -> None:
         """It was silent for ten seconds, and left out; nobody restarts it."""
         name = self.other.name
