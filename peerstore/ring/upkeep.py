@@ -242,7 +242,7 @@ class PositionUpkeep:
             self.update(steps.drop_host(self.state, member.fp))
             return Told(Verdict.GONE)
         # Where it is now, if it has moved since it came into our list.
-        address = self.host.hosts.position(member.fp, member.index).address
+        address = self.host.hosts.position(member.fp, 0).address
         since = self.host.clock.seconds()
         try:
             answer: bodies.Neighbours = await self.host.pool.call(

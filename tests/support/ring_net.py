@@ -17,6 +17,7 @@ from zope.interface import implementer
 from peerstore import ids
 from peerstore.errors import ConnectionLost, PeerMismatch, PeerStoreError, PeerTimeout, PeerUnreachable
 from peerstore.interfaces import IPeerPool, IRemotePeer
+from peerstore.net.pool import BACKOFF_FIRST, BACKOFF_MOST
 from peerstore.ring.host import RingHost
 from peerstore.ring.hosts import HostTable
 from peerstore.ring.lookup import LookupClient
@@ -372,14 +373,15 @@ class MachinePool:
         return self.peer(address, fp).addCallback(lambda peer: self._ask(peer, method, body, timeout or 15.0))
 
     def peer(self, address: str, fp: bytes | None = None) -> Deferred[Any]:
-        """Dial: refused where nobody listens, a timeout where the way is blocked."""
+        """Dial: refused where nobody listens, a timeout where the way is blocked;
+        and not at all for a while after that."""
+        if self.net.clock.seconds() < self._not_before.get(address, 0.0):
+            return fail(PeerUnreachable(f"Nobody answers at {address}, and it is dialled again later."))
         target = self.net.listening.get(address)
         if target is None:
-            return self._later(LATENCY, PeerUnreachable(f"Nobody answers at {address} (Connection was refused)."))
+            return self._failed(address, LATENCY, "Connection was refused")
         if (self.name, target.name) in self.net.blocked:
-            if self.net.clock.seconds() < self._not_before.get(address, 0.0):
-                return fail(PeerUnreachable(f"Nobody answers at {address} (timed out)."))
-            return self._timed_out(address)
+            return self._failed(address, DIAL_TIMEOUT, "timed out")
         self._failures.pop(address, None)
         if fp is not None and fp != target.fp:
             return self._later(LATENCY, PeerMismatch(f"{address} is another."))
@@ -415,12 +417,12 @@ class MachinePool:
 
     # -- inside ----------------------------------------------------------------
 
-    def _timed_out(self, address: str) -> Deferred[Any]:
-        """Dialling takes long to fail, and for a while after that fails at once."""
+    def _failed(self, address: str, seconds: float, why: str) -> Deferred[Any]:
+        """Dialling takes so long to fail, and for a while after that fails at once."""
         self._failures[address] = failures = self._failures.get(address, 0) + 1
-        pause = DIAL_TIMEOUT + min(30.0, 0.25 * 2**failures)
+        pause = seconds + min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** (failures - 1))
         self._not_before[address] = self.net.clock.seconds() + pause
-        return self._later(DIAL_TIMEOUT, PeerUnreachable(f"Nobody answers at {address} (timed out)."))
+        return self._later(seconds, PeerUnreachable(f"Nobody answers at {address} ({why})."))
 
     def _later(self, seconds: float, result: Any) -> Deferred[Any]:
         waiting: Deferred[Any] = Deferred(lambda _: None)

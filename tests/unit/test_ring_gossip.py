@@ -155,6 +155,23 @@ class SpreadTests(GossipTestCase):
         self.net.run(300)
         self.check_spreads(35, 4)
 
+    def test_news_wakes_upkeep(self) -> None:
+        """Somebody new may belong between us and a neighbour: whoever hears of
+        it looks at once, and not when the half minute is over."""
+        self.net.ring(6)
+        self.net.run(300)
+        host = self.host("m0")
+        asked = lambda: sum(call[::2] == ("m0", "get-neighbours") for call in self.net.calls)  # noqa: E731
+        self.net.until(lambda: asked() > 0, 60)
+        self.net.calls.clear()
+        self.net.result(_deferred(host.gossip.exchange(address_of("m1"))))
+        self.net.run(0.2)
+        self.assertEqual(asked(), 0)
+        self.host("m1").hosts.learn(record_of("new"))
+        self.net.result(_deferred(host.gossip.exchange(address_of("m1"))))
+        self.net.run(0.2)
+        self.assertGreater(asked(), 0)
+
     def test_at_rest_it_costs_a_few_bytes_a_second(self) -> None:
         """Two small messages each half minute, and nothing fetched."""
         self.net.ring(20)

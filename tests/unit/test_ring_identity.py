@@ -251,6 +251,45 @@ class MovedTests(IdentityTestCase):
         self.assertEqual(self.one.gave_up, [])
 
 
+class LookTests(IdentityTestCase):
+    """How often, and whom, we look for where we are said to be."""
+
+    def dialled(self, seconds: float, *claims: tuple[int, str]) -> list[str]:
+        """Whom m3 dials within so many seconds after each of these claims."""
+        told: list[str] = []
+        pool = self.one.ring.pool
+        peer = pool.peer
+        self.patch(pool, "peer", lambda address, fp=None: (told.append(address), peer(address, fp))[1])
+        for incarnation, address in claims:
+            self.one.ring.hosts.claimed(incarnation, address)
+            self.net.run(seconds)
+        return told
+
+    def test_an_old_place_is_looked_at_once_in_half_a_minute(self) -> None:
+        """Everybody who has old news tells us the same."""
+        self.net.run(300)
+        old = (0, "tcp:nowhere:1")
+        self.assertEqual(self.dialled(9, old, old, old).count("tcp:nowhere:1"), 1)
+        self.net.run(60)
+        self.assertEqual(self.dialled(61, old, old).count("tcp:nowhere:1"), 2)
+
+    def test_news_of_a_later_start_is_looked_at_each_time(self) -> None:
+        """That one may be another's."""
+        self.net.run(300)
+        told = self.dialled(9, (5, "tcp:nowhere:1"), (50, "tcp:nowhere:1"))
+        self.assertEqual(told.count("tcp:nowhere:1"), 2)
+        self.assertEqual(self.one.incarnation, 51)
+
+    def test_one_that_is_leaving_is_no_twin(self) -> None:
+        """It ends without us; we count on from its start."""
+        self.take_copy()
+        self.copy.start("m0")
+        self.net.lies["copy", "ping"] = lambda told: msgspec.structs.replace(told, status="LEAVING")
+        self.one.ring.hosts.claimed(9, self.copy.address)
+        self.net.run(30)
+        self.assertEqual((self.one.gave_up, self.one.incarnation), ([], 10))
+
+
 class LiarTests(IdentityTestCase):
     """Made-up stories about us."""
 

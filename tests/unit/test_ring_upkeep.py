@@ -234,6 +234,38 @@ class SuspicionTests(UpkeepTestCase):
         self.assertTrue(self.asked(name, "notify"))
         self.assertNotIn((name, before, "notify"), self.net.calls)
 
+    def test_it_is_dialled_at_once_when_it_speaks_to_us(self) -> None:
+        """However often it was dialled in vain, nobody waits for the next try."""
+        self.silent(PeerUnreachable("Connection was refused."))
+        self.net.cut([self.net.machines[self.in_order()[1]].name], [self.other.name])
+        for _ in range(6):
+            self.net.run(40)
+            self.assertRaises(PeerUnreachable, self.dialled)
+        self.net.heal()
+        self.silent(PeerUnreachable("Connection was refused."))
+        self.assertRaises(PeerUnreachable, self.dialled)
+        self.one.liveness.alive(self.other.fp)
+        self.assertEqual(self.dialled().fp, self.other.fp)
+
+    def dialled(self) -> Any:
+        """The other, as one reaches it just now."""
+        return self.net.result(self.one.pool.peer(self.other.address, self.other.fp))
+
+    def test_after_a_death_whoever_is_busy_is_alive(self) -> None:
+        """All neighbours are looked at: an error from one is an answer."""
+        busy = self.in_order()[3]
+        self.net.errors[busy, "ping"] = Busy("too much to do")
+        self.assertTrue(self.silent(PeerUnreachable("Connection was refused.")))
+        self.net.result(Deferred.fromCoroutine(self.one.liveness.look_round()))
+        self.assertTrue(self.one.hosts.is_alive(self.net.machines[busy].fp))
+
+    def test_the_dead_are_no_hints_any_more(self) -> None:
+        """No finger points at one."""
+        fingers = self.one.positions[0].fingers
+        fingers.put(150, self.other.ring.positions[0].member)
+        self.silent(PeerUnreachable("Connection was refused."))
+        self.assertFalse([finger for finger in fingers.members() if finger.fp == self.other.fp])
+
     def test_a_slow_host_comes_back_by_itself(self) -> None:
         """It was silent for ten seconds, and left out; nobody restarts it."""
         name = self.other.name
