@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from peerstore import ids
@@ -26,6 +27,7 @@ from peerstore.node.votes import ArcVotes, Sealed
 from peerstore.ring.hosts import HostTable
 from peerstore.ring.member import Member
 from peerstore.ring.placement import replica_hosts
+from peerstore.util.periodic import Periodic
 from peerstore.util.together import all_of
 from peerstore.wire.bodies import GetNodeRecords, NodeRecords
 from peerstore.wire.voting import Attach, Attached
@@ -41,6 +43,13 @@ PASSES = 4
 ATTACH_TIMEOUT = 5.0
 #: Arcs that are taken in from one host at a time.
 LANES = 4
+QUIET = 30.0
+#: While an arc of ours is still open.
+SOON = 1.0
+#: After a change, which seldom comes alone.
+DEBOUNCE = 0.25
+#: Between two looks at arcs that are in order.
+THOROUGH = 300.0
 #: Failures in a row after which a host is taken for dead.
 SILENT = 2
 
@@ -54,8 +63,15 @@ class Canvass:
     _log = Logger()
 
     def __init__(
-        self, electorate: Electorate, ranges: Ranges, exchange: Exchange, hosts: HostTable, pool: IPeerPool
+        self,
+        clock: IReactorTime,
+        electorate: Electorate,
+        ranges: Ranges,
+        exchange: Exchange,
+        hosts: HostTable,
+        pool: IPeerPool,
     ) -> None:
+        self._clock = clock
         self._electorate = electorate
         self._ranges = ranges
         self._exchange = exchange
@@ -63,13 +79,49 @@ class Canvass:
         self._pool = pool
         self._silent: dict[bytes, int] = {}
         self._said = ""
+        self._rounds = Periodic(clock, self.round, self._interval, "voting")
+        self._soon: IDelayedCall | None = None
+        self._behind = True
+        self._stopped = False
+        self._thorough = 0.0
 
-    async def round(self, everything: bool) -> bool:
-        """One round; whether nothing is left to be done for now.
+    # -- rounds ------------------------------------------------------------------
 
-        :param everything: also look after arcs that are in order: that is
-            how a copy that rotted away, or was never written, is mended.
+    def start(self) -> None:
+        """Begin."""
+        self._rounds.start()
+
+    def stop(self) -> Deferred[None]:
+        """End; fires when the round in flight is over."""
+        self._stopped = True
+        if self._soon is not None and self._soon.active():
+            self._soon.cancel()
+        return self._rounds.stop()
+
+    def ring_changed(self) -> None:
+        """Hosts came or went, or somebody told us of it: look again soon."""
+        if not self._stopped and (self._soon is None or not self._soon.active()):
+            self._soon = self._clock.callLater(DEBOUNCE, self._rounds.hurry)
+
+    def round(self) -> Deferred[None]:
+        """One round; fires when done, whatever failed.
+
+        Now and then also arcs that are in order are looked after: that is how
+        a copy that was never written is mended.
         """
+        return Deferred.fromCoroutine(self._whole_round())
+
+    def _interval(self) -> float:
+        return SOON if self._behind else QUIET
+
+    async def _whole_round(self) -> None:
+        thorough = self._clock.seconds() >= self._thorough
+        self._behind = True
+        self._behind = not await self._kept_round(thorough)
+        if thorough:
+            self._thorough = self._clock.seconds() + THOROUGH
+
+    async def _kept_round(self, everything: bool) -> bool:
         try:
             return await self._round(everything)
         except StorageError as error:

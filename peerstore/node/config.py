@@ -10,6 +10,8 @@ from peerstore.errors import CorruptData, RingMismatch, UsageError
 
 __all__ = [
     "DEFAULT_COPIES",
+    "DEFAULT_REPAIR_GRACE",
+    "DEFAULT_REPAIR_RATE",
     "DEFAULT_VIRTUAL_NODES",
     "NodeConfig",
     "agree",
@@ -20,6 +22,8 @@ __all__ = [
 
 DEFAULT_COPIES = 3
 DEFAULT_VIRTUAL_NODES = 8
+DEFAULT_REPAIR_RATE = 25_000_000
+DEFAULT_REPAIR_GRACE = 1200.0
 
 
 class NodeConfig(NamedTuple):
@@ -29,7 +33,9 @@ class NodeConfig(NamedTuple):
     the first node), *advertise* how others reach us if that is not what we
     listen at.  *copies* and *virtual_nodes* belong to the ring: None takes
     what the data folder or the ring says.  *workers* and *queue* bound each
-    of the two handler pools.  *list_size*, *longest_period* and *knows_all*
+    of the two handler pools.  *repair_rate* bounds what is copied in the
+    background (bytes/s; 0: no bound), *repair_grace* is for how long (s) a host
+    may be away before others take its place.  *list_size*, *longest_period* and *knows_all*
     (whether tables of all hosts are exchanged) are for tests and simulations.
     """
 
@@ -40,6 +46,8 @@ class NodeConfig(NamedTuple):
     virtual_nodes: int | None = None
     workers: int = 32
     queue: int = 256
+    repair_rate: int = DEFAULT_REPAIR_RATE
+    repair_grace: float = DEFAULT_REPAIR_GRACE
     list_size: int | None = None
     longest_period: float = 30.0
     knows_all: bool = True

@@ -88,6 +88,7 @@ class Electorate:
         self._answers: ArcMap[tuple[Sealed, ...]] = ArcMap(())
         #: The names that arcs have, by the identity of their state; see :meth:`vote`.
         self._names: dict[int, tuple[ArcVotes, bytes]] = {}
+        self._watchers: list[Callable[[], None]] = []
         self._version = 0
         self._on_disk = 0
         self._writing = False
@@ -163,7 +164,15 @@ class Electorate:
         """A host does not answer, or said that it goes."""
         standing = self.view.get(fp)
         if standing is not None and not standing.dead and fp != self.fp:
-            self._see({fp: Standing(standing.life, True)})
+            self._see({fp: Standing(standing.life, 1)})
+
+    def withdraw(self) -> None:
+        """We go for good: others are to vote, and to hold what we hold."""
+        self._see({self.fp: Standing(self.life, votes.GONE)})
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        """*callback()* whenever the view has grown."""
+        self._watchers.append(callback)
 
     def hear_view(self, told: Iterable[HostStanding]) -> None:
         """Another host's view: joined with ours."""
@@ -203,6 +212,10 @@ class Electorate:
     def between(self, after: int, through: int) -> list[Arc[ArcVotes]]:
         """Our state of the parts of (after, through]."""
         return self._arcs.between(after, through)
+
+    def has_let_go(self, ring_id: bytes) -> bool:
+        """Whether others vote on a key, and know all that we knew."""
+        return self.at(ring_id) == _NOTHING
 
     def is_voter(self, arc: ArcVotes) -> bool:
         """Whether our answers about this arc count."""
@@ -319,13 +332,15 @@ class Electorate:
             self.view = joined
             self._changed()
             self._review()
+            for watcher in list(self._watchers):
+                watcher()
 
     def _next_life(self, least: int) -> None:
         """Begin a new life.  Its number is not below the time of day, so that
         a host that has lost its disk, but not its key, gets one that it never
         had: what it said in earlier ones, it does not remember."""
         self.life = max(least, int(self._wall()), 1)
-        self.view[self.fp] = Standing(self.life, False)
+        self.view[self.fp] = Standing(self.life, 0)
         self._answers = ArcMap(())
         for arc in self._arcs.arcs():
             self._change(arc.after, arc.through, votes.restarted)
@@ -338,7 +353,7 @@ class Electorate:
             self._log.warn("others know this node from a later life: its data folder is an older copy")
             self._next_life(own.life + 1)
             self.born = self.life
-        elif own.dead:
+        elif own.dead and own.dead != votes.GONE:
             self._next_life(self.life + 1)
         places = sorted(
             (position.id, fp, known.life)

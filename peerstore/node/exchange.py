@@ -24,6 +24,7 @@ from peerstore.items import Item, ItemKey, Kind
 from peerstore.node.keeper import Keeper
 from peerstore.node.ranges import span
 from peerstore.ring.member import Member
+from peerstore.util.pace import Pace
 from peerstore.wire.bodies import Fetch, GetRangeDigest, Items, KeyPage, ListRange, Push, Pushed, RangeDigest
 from peerstore.wire.messages import Status
 
@@ -111,14 +112,16 @@ class Exchange:
     """Compares, fetches and pushes, holding a few MiB at a time.
 
     :param pool: reaches the other host.
+    :param pace: what chunks keep to; what is voted on waits for nothing.
     """
 
     _log = Logger()
 
-    def __init__(self, store: INodeStore, keeper: Keeper, pool: IPeerPool) -> None:
+    def __init__(self, store: INodeStore, keeper: Keeper, pool: IPeerPool, pace: Pace) -> None:
         self._store = store
         self._keeper = keeper
         self._pool = pool
+        self._pace = pace
 
     async def run(self, task: Task, after: int, through: int) -> None:
         """Make (after, through] the same on both sides, as far as *task* says.
@@ -133,6 +136,13 @@ class Exchange:
                 fetched=fetched,
                 pushed=pushed,
             )
+
+    async def give(self, member: Member, keys: Sequence[ItemKey]) -> int:
+        """Push these items to a host; how many it took.
+
+        :raises peerstore.errors.PeerStoreError: when it could not be done.
+        """
+        return await self._push(member, keys)
 
     async def _compare(self, task: Task, after: int, through: int, above: int) -> tuple[int, int]:
         """Items (fetched, pushed); *above* is how many keys the range has of
@@ -209,6 +219,7 @@ class Exchange:
             asked = set(part)
             given = [item for item in answer.items if item.key in asked]
             verdicts = await self._keeper.keep(given)
+            await self._pace.spend(_weight(given))
             fetched += sum(verdict.kept for verdict in verdicts)
             if answer.more and given:
                 got = {item.key for item in given}
@@ -233,5 +244,11 @@ class Exchange:
         return pushed
 
     async def _send(self, member: Member, batch: Sequence[Item]) -> int:
+        await self._pace.spend(_weight(batch))
         answer = await ask(self._pool, member, "push", Push(tuple(batch)), Pushed, BULK_TIMEOUT)
         return sum(status == Status.OK for status in answer.statuses)
+
+
+def _weight(items: Sequence[Item]) -> int:
+    """Bytes that keep to the rate."""
+    return sum(item.size for item in items if item.key.kind is Kind.CHUNK)

@@ -10,7 +10,7 @@ from peerstore import ids
 from peerstore.ring.member import Member
 from peerstore.ring.placement import needed, replica_hosts
 
-__all__ = ["IHosts", "IPosition", "IRing", "OwnRange", "Progress", "Ranges", "span"]
+__all__ = ["IHosts", "IPosition", "IRing", "OwnRange", "Ranges", "span"]
 
 
 class IPosition(Protocol):
@@ -77,25 +77,6 @@ class OwnRange:
     def span(self) -> int:
         """How many keys it could hold."""
         return span(self.after, self.through)
-
-
-class Progress:
-    """How far each position's range has been brought together with others'.
-
-    A range that shrinks stays done; one that grows has to be done again.
-    """
-
-    def __init__(self) -> None:
-        self._done: dict[int, int] = {}
-
-    def done(self, own: OwnRange) -> bool:
-        """Whether all of this range was marked."""
-        after = self._done.get(own.index)
-        return after is not None and span(after, own.through) >= own.span
-
-    def mark(self, own: OwnRange) -> None:
-        """All of this range is done."""
-        self._done[own.index] = own.after
 
 
 class Ranges:

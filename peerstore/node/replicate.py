@@ -1,55 +1,45 @@
-"""Copies follow the ring.
+"""Chunks follow the ring, and every copy gets to where it belongs.
 
-What is voted on comes first: ``canvass`` sees to it that those who are to
-vote know all there is.  Chunks follow: for each of our ranges we compare
-digests with the other hosts that should hold it, fetch what is missing here,
-and push what is missing there.  That happens now and then, and soon after any
-change of the ring.  What belongs to a range that is no longer ours is handed
-to whoever has it now.  Nothing is ever dropped here: a copy too many does no
-harm.
+For each share of the circle whose first live holder we are, we compare digests
+with the other holders, fetch what is missing here and push what is missing
+there: now and then, and soon after any change.  What is not ours to hold is
+handed over, and dropped in the end (``strays``).  All of it keeps to a rate,
+so that people notice nothing of it.  What is voted on does not wait for this:
+see ``canvass``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from peerstore import ids
 from peerstore.errors import PeerStoreError, StorageError
-from peerstore.gateway.locate import ILookup
-from peerstore.interfaces import INodeStore
-from peerstore.items import ALL_KINDS, Kind
-from peerstore.node.canvass import Canvass
+from peerstore.items import Kind
+from peerstore.node.duties import Duties
+from peerstore.node.duty import Share
 from peerstore.node.exchange import Exchange, Task
-from peerstore.node.ranges import OwnRange, Progress, Ranges, span
-from peerstore.ring.member import Member
+from peerstore.node.strays import Strays
+from peerstore.ring.hosts import HostTable
 from peerstore.util.periodic import Periodic
 from peerstore.util.together import all_of
 
 __all__ = ["Replicator"]
 
 QUIET = 30.0
-#: Between two looks at arcs of votes that are in order.
-THOROUGH = 300.0
-#: While a range of ours is still behind.
+#: While something of ours is still behind.
 SOON = 1.0
 #: After a change of the ring, which seldom comes alone.
 DEBOUNCE = 0.25
 CHUNKS = (Kind.CHUNK,)
-#: Arcs that wait to be handed over; a ring that changes more often than that
-#: is brought together by the holders' own rounds.
-MAX_ARCS = 256
-MAX_OWNERS = 256
 
 
 class Replicator:
-    """Keeps our ranges and their other holders equal.
+    """Keeps our shares and their other holders equal.
 
-    :param exchange: compares one range with one host.
-    :param lookup: finds who has now what was ours.
+    :param exchange: compares one share with one host.
+    :param strays: takes care of what is not ours.
     """
 
     _log = Logger()
@@ -57,142 +47,121 @@ class Replicator:
     def __init__(
         self,
         clock: IReactorTime,
-        store: INodeStore,
-        ranges: Ranges,
-        canvass: Canvass,
+        duties: Duties,
         exchange: Exchange,
-        lookup: ILookup,
+        strays: Strays,
+        hosts: HostTable,
         fp: bytes,
+        copies: int,
     ) -> None:
         self._clock = clock
-        self._store = store
-        self._ranges = ranges
-        self._canvass = canvass
+        self._duties = duties
         self._exchange = exchange
-        self._lookup = lookup
+        self._strays = strays
+        self._hosts = hosts
         self._fp = fp
+        self._copies = copies
         self._rounds = Periodic(clock, self.round, self._interval, "replication")
         self._soon: IDelayedCall | None = None
+        self._working: Deferred[None] | None = None
+        self._seen: list[Share] = []
         self._behind = True
-        self._thorough = 0.0
-        self._changed = False
         self._stopped = False
-        self._chunks = Progress()
-        self._last: dict[int, int] = {}
-        self._arcs: list[tuple[int, int]] = []
+        #: Shares that were once brought together with all their holders.
+        self._done: set[Share] = set()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the last round found nothing left to do."""
+        return not self._behind
 
     def start(self) -> None:
         """Begin."""
         self._rounds.start()
 
     def stop(self) -> Deferred[None]:
-        """End; fires when the round in flight is over."""
+        """End; what is in flight is given up."""
         self._stopped = True
         if self._soon is not None and self._soon.active():
             self._soon.cancel()
+        self._interrupt()
         return self._rounds.stop()
 
     def ring_changed(self) -> None:
-        """Neighbours came or went: compare again soon."""
-        self._changed = True
+        """Hosts came or went: look again soon."""
         if not self._stopped and (self._soon is None or not self._soon.active()):
-            self._soon = self._clock.callLater(DEBOUNCE, self._rounds.hurry)
+            self._soon = self._clock.callLater(DEBOUNCE, self._look)
 
     def round(self) -> Deferred[None]:
         """Compare everything once; fires when done, whatever failed."""
-        return Deferred.fromCoroutine(self._round())
+        done: Deferred[None] = Deferred()
+        self._working = work = Deferred.fromCoroutine(self._round())
+        work.addErrback(self._given_up)
+        work.addBoth(done.callback)
+        return done
+
+    def _look(self) -> None:
+        # What is under way may take hours: not for those who hold it no more.
+        if self._duties.shares() != self._seen:
+            self._interrupt()
+        self._rounds.hurry()
+
+    def _interrupt(self) -> None:
+        if self._working is not None:
+            self._working.cancel()
+
+    def _given_up(self, failure: object) -> None:
+        failure.trap(CancelledError)  # type: ignore[attr-defined]
+        self._behind = True
 
     def _interval(self) -> float:
-        return SOON if self._behind or self._arcs else QUIET
+        return SOON if self._behind else QUIET
 
     async def _round(self) -> None:
-        self._changed = False
-        ranges = self._ranges.current()
-        self._note_shrunk(ranges)
-        thorough = self._clock.seconds() >= self._thorough
-        # What is voted on first, for all arcs: readers wait for it.
-        behind = not await self._canvass.round(thorough)
-        if thorough:
-            self._thorough = self._clock.seconds() + THOROUGH
-        await self._hand_over()
-        for own in ranges:
-            if self._changed or self._stopped:
-                behind = True
-                break
-            behind = not await self._level(own) or behind
-        self._behind = behind
+        self._behind = True
+        self._seen = found = self._duties.shares()
+        self._done.intersection_update(found)
+        fine = True
+        for share in found:
+            if self._fp in share.now:
+                fine = await self._level(share) and fine
+        left = await self._hand_over()
+        self._behind = not fine or bool(left)
 
-    async def _level(self, own: OwnRange) -> bool:
-        """Chunks of one range; whether all holders agree."""
-        done = self._chunks.done(own)
-        fine, others = await self._with_others(own, CHUNKS, done)
-        if fine == others:
-            self._chunks.mark(own)
-        return fine == others
-
-    async def _with_others(self, own: OwnRange, kinds: tuple[Kind, ...], done: bool) -> tuple[int, int]:
-        """Bring one range and its other holders together: with how many it
-        worked, of how many.
-
-        While we are new, the host after the last holder is asked, too: it was
-        the last holder before us.  It is never pushed to.
-        """
-        copies = self._ranges.copies
-        others = self._ranges.holders(own, copies if done else copies + 1)[1:]
-        jobs = [
-            Deferred.fromCoroutine(self._one(own, Task(member, kinds, True, place < copies - 1)))
-            for place, member in enumerate(others)
-        ]
-        return sum(await all_of(jobs)), len(others)
-
-    async def _one(self, own: OwnRange, task: Task) -> bool:
+    async def _hand_over(self) -> int:
         try:
-            await self._exchange.run(task, own.after, own.through)
+            return await self._strays.round(self._copies, drop=True)
+        except StorageError as error:
+            self._log.error("handing over: {why}", why=str(error))
+            return 1
+
+    async def _level(self, share: Share) -> bool:
+        """Chunks of one share; whether all its holders agree.
+
+        The first of them compares; the others only until they have done it
+        once, since they may be new.  Then the host behind the last holder is
+        asked, too: it was the last one before.  It is never pushed to.
+        """
+        new = share not in self._done
+        first = share.now[0] == self._fp
+        if not (first or new):
+            return True
+        others = [fp for fp in share.now if fp != self._fp]
+        tasks = [Task(self._hosts.position(fp, 0), CHUNKS, True, first) for fp in others if fp in self._hosts]
+        if new and share.next in self._hosts and share.next != self._fp:
+            tasks.append(Task(self._hosts.position(share.next, 0), CHUNKS, True, False))
+        worked = await all_of([Deferred.fromCoroutine(self._one(share, task)) for task in tasks])
+        if all(worked):
+            self._done.add(share)
+        return all(worked)
+
+    async def _one(self, share: Share, task: Task) -> bool:
+        try:
+            await self._exchange.run(task, share.after, share.through)
         except PeerStoreError as error:
-            self._failed(task.member, error)
+            if isinstance(error, StorageError):
+                self._log.error("replication: {why}", why=str(error))
+            else:
+                self._log.debug("replication with {host}: {why}", host=ids.short(task.member.fp), why=error.what)
             return False
         return True
-
-    def _failed(self, member: Member, error: PeerStoreError) -> None:
-        if isinstance(error, StorageError):
-            self._log.error("replication: {why}", why=str(error))
-        else:
-            self._log.debug("replication with {host}: {why}", host=ids.short(member.fp), why=error.what)
-
-    # -- what is no longer ours ------------------------------------------------------
-
-    def _note_shrunk(self, ranges: Sequence[OwnRange]) -> None:
-        for own in ranges:
-            before = self._last.get(own.index)
-            if before is not None and span(before, own.through) > own.span:
-                self._arcs.append((before, own.after))
-            self._last[own.index] = own.after
-        del self._arcs[:-MAX_ARCS]
-
-    async def _hand_over(self) -> None:
-        """Push what lies in arcs that we lost to those who got them.
-
-        They fetch it themselves from the hosts after them.  But where two
-        rings were joined, we may be none of those.
-        """
-        arcs, self._arcs = self._arcs, []
-        for after, through in arcs:
-            try:
-                await self._give(after, through)
-            except PeerStoreError as error:
-                self._log.debug("handing over: {why}", why=error.what)
-                self._arcs.append((after, through))
-
-    async def _give(self, after: int, through: int) -> None:
-        for _ in range(MAX_OWNERS):
-            count, _digest = await self._store.range_digest(ids.to_bytes(after), ids.to_bytes(through), ALL_KINDS)
-            if not count:
-                return
-            located = await self._lookup.lookup((after + 1) % ids.RING_SIZE)
-            owner = located.owner
-            end = owner.id if ids.in_half_open(after, owner.id, through) else through
-            if owner.fp != self._fp:
-                await self._exchange.run(Task(owner, ALL_KINDS, False, True), after, end)
-            if end == through:
-                return
-            after = end

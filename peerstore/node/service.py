@@ -35,6 +35,7 @@ from peerstore.node.config import (
     why_not_listening,
 )
 from peerstore.node.copies import Copier
+from peerstore.node.duties import Duties
 from peerstore.node.electorate import Electorate
 from peerstore.node.exchange import Exchange
 from peerstore.node.handlers.common import Reading
@@ -46,11 +47,13 @@ from peerstore.node.keeper import Keeper
 from peerstore.node.loopback import LoopbackPool
 from peerstore.node.ranges import Ranges
 from peerstore.node.replicate import Replicator
+from peerstore.node.strays import Strays
 from peerstore.node.watchers import Watchers
 from peerstore.ring.host import MEMBER, RingHost
 from peerstore.ring.hosts import HostTable
 from peerstore.ring.joining import discover_settings
 from peerstore.util.lamport import LamportClock
+from peerstore.util.pace import Pace
 from peerstore.util.periodic import Periodic
 from peerstore.wire.session import SUITE_CLEAR, VERSION, Greeting
 
@@ -115,6 +118,9 @@ class NodeService(Service):
         self.watchers = Watchers(clock)
         self._replicator: Replicator | None = None
         self._electorate: Electorate | None = None
+        self._canvass: Canvass | None = None
+        self._duties: Duties | None = None
+        self._strays: Strays | None = None
         self._saver = Periodic(clock, self._save_hosts, lambda: SAVE_HOSTS, "keeping the known hosts")
         self._saved_version = -1
         self._not_kept = ""
@@ -181,10 +187,11 @@ class NodeService(Service):
             return
         await self._listen()
         self._build()
-        assert self.ring is not None and self._replicator is not None and self._electorate is not None
+        assert self.ring and self._replicator and self._electorate and self._canvass
         # Our next life is on disk before anybody hears of it.
         await self._electorate.open()
         self.ring.start()
+        self._canvass.start()
         self._replicator.start()
         self._saver.start(now=False)
 
@@ -206,8 +213,9 @@ class NodeService(Service):
             await _as_deferred(self._port.stopListening())
             self._port = None
         stopping = [self._saver.stop()]
-        if self._replicator is not None:
-            stopping.append(self._replicator.stop())
+        for part in (self._canvass, self._replicator):
+            if part is not None:
+                stopping.append(part.stop())
         if self.ring is not None:
             stopping.append(self.ring.stop())
         # Ends what the stopping parts still wait for.
@@ -325,10 +333,16 @@ class NodeService(Service):
         copier = Copier(keeper, ranges, electorate, self.hosts, self.pool, self.fp, lanes, self._clock, self._rng)
         everybody = LoopbackPool(self.pool, self.dispatcher, self.fp, self._greeting, self._clock)
         gateway = Gateway(everybody, self.hosts, ring, self._clock, self._rng, copies=self.copies, patience=10.0)
-        exchange = Exchange(self.store, keeper, self.pool)
-        canvass = Canvass(electorate, ranges, exchange, self.hosts, self.pool)
-        self._replicator = replicator = Replicator(self._clock, self.store, ranges, canvass, exchange, ring, self.fp)
-        ring.watch_changes(replicator.ring_changed)
+        exchange = Exchange(self.store, keeper, self.pool, Pace(self._clock, config.repair_rate))
+        self._canvass = canvass = Canvass(self._clock, electorate, ranges, exchange, self.hosts, self.pool)
+        self._duties = duties = Duties(electorate, self.hosts, self._clock, config.repair_grace)
+        self._strays = strays = Strays(self.store, duties, electorate, exchange, self.hosts, self.pool)
+        self._replicator = replicator = Replicator(
+            self._clock, duties, exchange, strays, self.hosts, self.fp, self.copies
+        )
+        for part in (canvass, replicator):
+            ring.watch_changes(part.ring_changed)
+            electorate.watch(part.ring_changed)
         ring.watch_changes(self._perhaps_first)
         ring.watch_drops(electorate.suspect)
         passes = max(1, config.workers // 2)
@@ -338,7 +352,7 @@ class NodeService(Service):
         self.dispatcher.serve(files.handlers())
         logs = LogHandlers(self.store, copier, electorate, self.watchers, self._clock, reading)
         self.dispatcher.serve(logs.handlers())
-        replicas = ReplicaHandlers(self.store, keeper, electorate, self.hosts, replicator.ring_changed, reading)
+        replicas = ReplicaHandlers(self.store, keeper, electorate, self.hosts, strays, canvass.ring_changed, reading)
         self.dispatcher.serve(replicas.handlers())
 
     def _perhaps_first(self) -> None:

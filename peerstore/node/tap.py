@@ -14,7 +14,7 @@ from twisted.python import usage
 from peerstore.crypto.keys import KeyPair
 from peerstore.errors import HostRetired, KeyInUse, PeerStoreError, UsageError
 from peerstore.net.network import EndpointNetwork, parse_client_address
-from peerstore.node.config import NodeConfig
+from peerstore.node.config import DEFAULT_REPAIR_GRACE, DEFAULT_REPAIR_RATE, NodeConfig
 from peerstore.node.preflight import check_data, check_listen
 from peerstore.node.service import NodeService
 from peerstore.storage.sqlite_store import SqliteNodeStore
@@ -73,6 +73,20 @@ class Options(PlainOptions):
         ],
         ["workers", "w", 32, "How many requests are worked on at a time, in each pool.", _count("--workers", 2, 1024)],
         ["queue", "q", 256, "How many requests may wait; more are told BUSY.", _count("--queue", 0, 65536)],
+        [
+            "repair-rate",
+            None,
+            DEFAULT_REPAIR_RATE,
+            "Bytes a second that missing copies are made at; 0 for as fast as it goes.",
+            _count("--repair-rate", 0, 10**12),
+        ],
+        [
+            "repair-grace",
+            None,
+            int(DEFAULT_REPAIR_GRACE),
+            "Seconds that another host may be away before its copies are made elsewhere.",
+            _count("--repair-grace", 0, 10**7),
+        ],
     ]
 
     def __init__(self) -> None:
@@ -118,6 +132,8 @@ class _Node(NodeService):
             options["virtual-nodes"],
             options["workers"],
             options["queue"],
+            options["repair-rate"],
+            float(options["repair-grace"]),
         )
         super().__init__(
             config,

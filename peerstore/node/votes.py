@@ -56,6 +56,7 @@ from peerstore.wire.voting import VoterList
 __all__ = [
     "ArcVotes",
     "Covered",
+    "GONE",
     "NOBODY",
     "Name",
     "Sealed",
@@ -75,11 +76,15 @@ __all__ = [
 
 class Standing(msgspec.Struct, frozen=True, array_like=True, order=True, forbid_unknown_fields=True):
     """What is known of one host: its *life*, a count of its own, from 1 up,
-    and whether it is taken for dead in it.  Ordered: later knowledge is greater."""
+    and whether it is taken for dead in it (1), or goes for good (``GONE``).
+    Ordered: later knowledge is greater."""
 
     life: int
-    dead: bool
+    dead: int
 
+
+#: Said by a host of itself: it hands over what it holds, and will not be back.
+GONE = 2
 
 View = Mapping[bytes, Standing]
 """{32-byte fingerprint: standing} of all hosts that ever announced themselves."""

@@ -83,6 +83,8 @@ class SimHost:
             list_size=world.list_size,
             longest_period=world.longest_period,
             knows_all=world.knows_all,
+            repair_rate=0,
+            repair_grace=world.repair_grace,
         )
         if self._last is not None and self._last.alive:
             # It was still on its way out.

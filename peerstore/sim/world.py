@@ -30,6 +30,8 @@ __all__ = ["SimHost", "World"]
 
 LIST_SIZE = 4
 LONGEST_PERIOD = 30.0
+#: Short, so that runs need not wait for what takes its time.
+REPAIR_GRACE = 20.0
 #: Seconds after the last trouble, whatever of it was still on its way.
 CALM_AFTER = 20.0
 
@@ -43,6 +45,7 @@ class World:
     :param say: told what happens, for people.
     :param knows_all: whether hosts exchange tables of all hosts.
     :param longest_period: of the nodes' upkeep, when all is quiet.
+    :param repair_grace: for how long a host may be away.
     :param bound: given, the invariants are looked at after every event, and
         hold again within so many virtual seconds of any failure.
     """
@@ -56,6 +59,7 @@ class World:
         say: Callable[[str], None] | None = None,
         knows_all: bool = True,
         longest_period: float = LONGEST_PERIOD,
+        repair_grace: float = REPAIR_GRACE,
         bound: float | None = None,
     ) -> None:
         self.clock = SimClock()
@@ -66,6 +70,7 @@ class World:
         self.list_size = list_size
         self.knows_all = knows_all
         self.longest_period = longest_period
+        self.repair_grace = repair_grace
         self.board = Board(self.clock.seconds, lambda: self.clock.events)
         self.hosts: dict[str, SimHost] = {}
         #: Those on which a node runs.

@@ -20,6 +20,8 @@ from peerstore.items import Item, ItemKey, Kind
 __all__ = [
     "Append",
     "CompareHosts",
+    "Confirm",
+    "Confirmed",
     "DeviceHead",
     "Done",
     "Fetch",
@@ -420,6 +422,20 @@ class Push(Body, frozen=True):
     """Items from a replica: judged for shape and hash, never for quota."""
 
     items: tuple[Item, ...]
+
+
+class Confirm(Body, frozen=True):
+    """Do you have these, whole, and mean to keep them?  Asked before a copy
+    is dropped."""
+
+    keys: tuple[ItemKey, ...]
+
+
+class Confirmed(Body, frozen=True):
+    """For each key whether the answerer holds it by its own view of the ring,
+    and has just read it."""
+
+    has: tuple[bool, ...]
 
 
 class Pushed(Body, frozen=True):

@@ -124,6 +124,7 @@ METHODS: Mapping[str, MethodSpec] = MappingProxyType(
         "range-list": MethodSpec(bodies.ListRange, bodies.KeyPage, "local"),
         "fetch": MethodSpec(bodies.Fetch, bodies.Items, "local"),
         "push": MethodSpec(bodies.Push, bodies.Pushed, "local"),
+        "confirm": MethodSpec(bodies.Confirm, bodies.Confirmed, "local"),
         "attach": MethodSpec(voting.Attach, voting.Attached, "local"),
     }
 )

@@ -12,11 +12,12 @@ __all__ = ["ArcTold", "Attach", "Attached", "HostStanding", "VoterList"]
 
 
 class HostStanding(Body, frozen=True):
-    """What is known of one host: its life, and whether it is taken for dead in it."""
+    """What is known of one host: its life, and what became of it in that life:
+    0, it lives; 1, it is taken for dead; 2, it goes for good."""
 
     fp: bytes
     life: Number
-    dead: bool
+    dead: Number
 
 
 class VoterList(Body, frozen=True, order=True):

@@ -54,7 +54,7 @@ RECORD = bodies.HostRecord(b"\x30" * 70, ("tcp:127.0.0.1:3001", "tcp:10.0.0.1:9"
 OUTCOME = bodies.ItemOutcome(0, (FP,), (FP, FP[::-1]), 2)
 ENDS = (bodies.DeviceHead(DEVICE, 12),)
 VOTE = bodies.Vote(bytes(range(50, 66)), (FP, FP[::-1]), 2)
-STANDING = voting.HostStanding(FP, 1_700_000_000, True)
+STANDING = voting.HostStanding(FP, 1_700_000_000, 2)
 VOTERS = voting.VoterList(DEVICE, 70000, ((FP, 3), (FP[::-1], 1_700_000_000)))
 ARC = voting.ArcTold(
     OWNER, RING_ID, VOTERS, (voting.VoterList(DEVICE[::-1], 2, ((FP, 1),)),), ((DEVICE, 69999),), True, False
@@ -104,6 +104,8 @@ SAMPLES: dict[str, msgspec.Struct] = {
         bodies.Fetch((KEY,)),
         bodies.Push((ITEM,)),
         bodies.Pushed((0, 2), (bytes(range(16)), bytes(range(16, 32))), 2),
+        bodies.Confirm((KEY,)),
+        bodies.Confirmed((True, False)),
         VOTE,
         STANDING,
         VOTERS,

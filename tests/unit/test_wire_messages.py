@@ -300,7 +300,7 @@ class MethodTests(SynchronousTestCase):
             ping get-neighbours find-successor notify leaving get-node-records compare-hosts
             post-chunks have-chunks get-chunks post-heads get-heads usage
             append read-since watch
-            attach range-digest range-list fetch push
+            attach confirm range-digest range-list fetch push
         """
         self.assertEqual(sorted(METHODS), sorted(families.split()))
 

@@ -7,13 +7,25 @@ from collections.abc import Callable
 from peerstore import ids
 from peerstore.errors import BadMessage, StorageError
 from peerstore.interfaces import INodeStore
-from peerstore.items import Item, Kind
+from peerstore.items import Item, ItemKey, Kind
 from peerstore.net.dispatch import Handler
 from peerstore.node.electorate import Electorate
 from peerstore.node.handlers.common import Reading, check_length, check_lengths, check_limit, fill, started
 from peerstore.node.keeper import Keeper
+from peerstore.node.strays import Strays
 from peerstore.ring.hosts import HostTable
-from peerstore.wire.bodies import Fetch, GetRangeDigest, Items, KeyPage, ListRange, Push, Pushed, RangeDigest
+from peerstore.wire.bodies import (
+    Confirm,
+    Confirmed,
+    Fetch,
+    GetRangeDigest,
+    Items,
+    KeyPage,
+    ListRange,
+    Push,
+    Pushed,
+    RangeDigest,
+)
 from peerstore.wire.messages import Status
 from peerstore.wire.session import Greeting
 from peerstore.wire.voting import Attach, Attached
@@ -23,6 +35,7 @@ __all__ = ["ReplicaHandlers"]
 MAX_KEYS = 4096
 MAX_FETCH = 1024
 MAX_PUSH = 1024
+MAX_CONFIRM = 64
 MAX_VIEW = 10_000
 MAX_ARCS = 256
 MAX_LISTS = 1024
@@ -30,11 +43,12 @@ MAX_VOTERS = 64
 
 
 class ReplicaHandlers:
-    """range-digest, range-list, fetch, push, attach.
+    """range-digest, range-list, fetch, push, confirm, attach.
 
     They answer at any time, also while this node is itself behind: two nodes
     that are both behind still give each other what they have.
 
+    :param strays: knows what we are about to drop.
     :param news: called when somebody told us more of who votes.
     :param reading: bounds what is loaded at a time, over all handlers.
     """
@@ -45,6 +59,7 @@ class ReplicaHandlers:
         keeper: Keeper,
         electorate: Electorate,
         hosts: HostTable,
+        strays: Strays,
         news: Callable[[], None],
         reading: Reading,
     ) -> None:
@@ -52,6 +67,7 @@ class ReplicaHandlers:
         self._keeper = keeper
         self._electorate = electorate
         self._hosts = hosts
+        self._strays = strays
         self._news = news
         self._reading = reading
 
@@ -62,6 +78,7 @@ class ReplicaHandlers:
             "range-list": started(self.range_list),
             "fetch": started(self.fetch),
             "push": started(self.push),
+            "confirm": started(self.confirm),
             "attach": started(self.attach),
         }
 
@@ -117,6 +134,22 @@ class ReplicaHandlers:
         if not await self._electorate.may_vote():
             names = tuple(b"" for _ in names)
         return Pushed(tuple(int(verdict.status) for verdict in verdicts), names, self._electorate.needed)
+
+    async def confirm(self, caller: Greeting, body: Confirm) -> Confirmed:
+        """Whether our copies of these are whole, and here to stay."""
+        if caller.role != "node":
+            raise BadMessage("confirm is for members of the ring.")
+        check_limit(len(body.keys), MAX_CONFIRM, "keys")
+        if not all(key.well_formed() for key in body.keys):
+            raise BadMessage("an item's key is malformed.")
+        whole: set[ItemKey] = set()
+        async with self._reading:
+            for key in body.keys:
+                if self._strays.may_confirm(key):
+                    found = [item for item in await self._store.get([key]) if item is not None]
+                    whole.update(key for verdict in await self._keeper.judge(found) if verdict.kept)
+        # We may have begun to drop some of it meanwhile.
+        return Confirmed(tuple(key in whole and self._strays.may_confirm(key) for key in body.keys))
 
     async def attach(self, caller: Greeting, body: Attach) -> Attached:
         """Take a view over, and lists that may have been in force; then tell
