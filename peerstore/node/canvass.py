@@ -46,6 +46,7 @@ LANES = 4
 QUIET = 30.0
 #: While an arc of ours is still open.
 SOON = 1.0
+LATER = 1.5
 #: After a change, which seldom comes alone.
 DEBOUNCE = 0.25
 #: Between two looks at arcs that are in order.
@@ -82,6 +83,7 @@ class Canvass:
         self._rounds = Periodic(clock, self.round, self._interval, "voting")
         self._soon: IDelayedCall | None = None
         self._behind = True
+        self._gap = SOON
         self._stopped = False
         self._thorough = 0.0
 
@@ -100,6 +102,7 @@ class Canvass:
 
     def ring_changed(self) -> None:
         """Hosts came or went, or somebody told us of it: look again soon."""
+        self._gap = SOON
         if not self._stopped and (self._soon is None or not self._soon.active()):
             self._soon = self._clock.callLater(DEBOUNCE, self._rounds.hurry)
 
@@ -112,7 +115,12 @@ class Canvass:
         return Deferred.fromCoroutine(self._whole_round())
 
     def _interval(self) -> float:
-        return SOON if self._behind else QUIET
+        if not self._behind:
+            self._gap = SOON
+            return QUIET
+        # In vain again and again: others may be down for days.
+        gap, self._gap = self._gap, min(QUIET, self._gap * LATER)
+        return gap
 
     async def _whole_round(self) -> None:
         thorough = self._clock.seconds() >= self._thorough

@@ -1,10 +1,10 @@
-"""Chunks follow the ring, and every copy gets to where it belongs.
+"""Copies follow the ring: each gets to where it belongs.
 
 For each share of the circle whose first live holder we are, we compare digests
 with the other holders, fetch what is missing here and push what is missing
 there: now and then, and soon after any change.  What is not ours to hold is
 handed over, and dropped in the end (``strays``).  All of it keeps to a rate,
-so that people notice nothing of it.  What is voted on does not wait for this:
+so that people notice nothing of it.  Who is to vote does not wait for this:
 see ``canvass``.
 """
 
@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from peerstore import ids
 from peerstore.errors import PeerStoreError, StorageError
-from peerstore.items import Kind
+from peerstore.items import ALL_KINDS
 from peerstore.node.duties import Duties
 from peerstore.node.duty import Share
 from peerstore.node.exchange import Exchange, Task
@@ -30,9 +30,9 @@ __all__ = ["Replicator"]
 QUIET = 30.0
 #: While something of ours is still behind.
 SOON = 1.0
+LATER = 1.5
 #: After a change of the ring, which seldom comes alone.
 DEBOUNCE = 0.25
-CHUNKS = (Kind.CHUNK,)
 
 
 class Replicator:
@@ -66,6 +66,7 @@ class Replicator:
         self._working: Deferred[None] | None = None
         self._seen: list[Share] = []
         self._behind = True
+        self._gap = SOON
         self._stopped = False
         #: Shares that were once brought together with all their holders.
         self._done: set[Share] = set()
@@ -89,6 +90,7 @@ class Replicator:
 
     def ring_changed(self) -> None:
         """Hosts came or went: look again soon."""
+        self._gap = SOON
         if not self._stopped and (self._soon is None or not self._soon.active()):
             self._soon = self._clock.callLater(DEBOUNCE, self._look)
 
@@ -115,7 +117,12 @@ class Replicator:
         self._behind = True
 
     def _interval(self) -> float:
-        return SOON if self._behind else QUIET
+        if not self._behind:
+            self._gap = SOON
+            return QUIET
+        # In vain again and again: others may be down for days.
+        gap, self._gap = self._gap, min(QUIET, self._gap * LATER)
+        return gap
 
     async def _round(self) -> None:
         self._behind = True
@@ -136,7 +143,7 @@ class Replicator:
             return 1
 
     async def _level(self, share: Share) -> bool:
-        """Chunks of one share; whether all its holders agree.
+        """One share; whether all its holders agree.
 
         The first of them compares; the others only until they have done it
         once, since they may be new.  Then the host behind the last holder is
@@ -147,9 +154,9 @@ class Replicator:
         if not (first or new):
             return True
         others = [fp for fp in share.now if fp != self._fp]
-        tasks = [Task(self._hosts.position(fp, 0), CHUNKS, True, first) for fp in others if fp in self._hosts]
+        tasks = [Task(self._hosts.position(fp, 0), ALL_KINDS, True, first) for fp in others if fp in self._hosts]
         if new and share.next in self._hosts and share.next != self._fp:
-            tasks.append(Task(self._hosts.position(share.next, 0), CHUNKS, True, False))
+            tasks.append(Task(self._hosts.position(share.next, 0), ALL_KINDS, True, False))
         worked = await all_of([Deferred.fromCoroutine(self._one(share, task)) for task in tasks])
         if all(worked):
             self._done.add(share)

@@ -115,8 +115,8 @@ class LyingTests(SynchronousTestCase):
         for method, body in wire.seen:
             if method == "range-list" and body.cursor is not None:
                 asked[body.after] = asked.get(body.after, 0) + 1
-        # At most a few pages in each of twenty rounds.
-        self.assertLess(max(asked.values(), default=0), 100)
+        # At most a few pages in each of some ten rounds of three askers.
+        self.assertLess(max(asked.values(), default=0), 400)
         self.check_served(ring)
 
     def test_the_same_page_for_ever(self) -> None:
