@@ -177,7 +177,7 @@ class DemoTests(TestCase):
     async def test_it_does_not_hold(self) -> None:
         """Nodes that die by themselves: status 1, said in words, cleaned up."""
         demo = self.start()
-        await until("nodes", lambda: len(self.nodes_of(demo)) == 5, 60)
+        await until("nodes", lambda: demo.poll() is not None or len(self.nodes_of(demo)) == 5, 60)
         os.kill(self.nodes_of(demo)[-1], signal.SIGKILL)
         said = self.end(demo)
         self.assertEqual(said.status, 1, said.out + said.err)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,6 +21,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from peerstore import ids
+from peerstore.cli.cluster import free_port
 from peerstore.crypto.keys import KeyPair
 from peerstore.errors import PeerStoreError
 from peerstore.gateway.gateway import Gateway
@@ -37,16 +37,13 @@ __all__ = ["SOAK", "NodeProcess", "ProcessTestCase", "RingClient", "free_port", 
 #: How many times longer than in CI the long tests are to be, for a night's run.
 SOAK = int(os.environ.get("PEERSTORE_SOAK", "1"))
 
+# What a shell runs in the background ignores SIGINT, and so would all that is
+# started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 #: Making a key takes a second or more, and no test is about that.
 _KEYS = [KeyPair.generate(2048) for _ in range(1)]
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens at just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def twistd(*arguments: str) -> list[str]:
