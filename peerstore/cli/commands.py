@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import peerstore
-from peerstore.cli import backup, demo, files, node, restore, ring
+from peerstore.cli import backup, demo, files, node, restore, ring, trace
 from peerstore.cli.context import Options, Runner, common_options
 
 __all__ = ["cli", "run"]
@@ -51,6 +51,7 @@ for command in (
     files.put,
     node.node,
     ring.ring,
+    trace.trace,
     demo.demo,
 ):
     cli.add_command(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -23,12 +24,29 @@ from rich.text import Text
 
 from peerstore.client.backup import Progress as Watcher
 
-__all__ = ["Meter", "counted", "human", "out", "print_json", "say", "say_error", "say_lines", "say_note", "text_of"]
+__all__ = [
+    "Meter",
+    "ago",
+    "counted",
+    "human",
+    "milliseconds",
+    "out",
+    "paragraph",
+    "print_json",
+    "say",
+    "say_error",
+    "say_lines",
+    "say_note",
+    "text_of",
+    "where",
+]
 
 #: Lines of a kind that are shown before the rest is only counted.
 ALIKE = 5
-#: Columns of a terminal from which on there is a bar.
+#: Columns of a terminal from which on there is a bar; tables fit into them.
 WIDE = 80
+#: Columns for an address in a table.
+ADDRESS = 21
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -87,6 +105,35 @@ def human(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     raise AssertionError("there is a unit for every size")
+
+
+def milliseconds(seconds: float) -> str:
+    """How long an answer took: 0.4 ms, 27 ms, 1.3 s."""
+    if seconds >= 0.9995:
+        return f"{seconds:.1f} s"
+    return f"{seconds * 1000:.1f} ms" if seconds < 0.00995 else f"{seconds * 1000:.0f} ms"
+
+
+def ago(seconds: float) -> str:
+    """How long something is past: just now, 12 seconds ago, 3 days ago."""
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        if seconds >= size * (2 if unit in ("minute", "second") else 1):
+            return f"{counted(int(seconds // size), unit)} ago"
+    return "just now"
+
+
+def where(address: str) -> str:
+    """An address in a table: without "tcp:", and with its middle left out
+    where it is long."""
+    short = address.removeprefix("tcp:")
+    if len(short) <= ADDRESS:
+        return short
+    return f"{short[: ADDRESS - 10]}…{short[-9:]}"
+
+
+def paragraph(text: str, indent: str = "") -> list[str]:
+    """Words in lines that fit a terminal."""
+    return textwrap.wrap(text, WIDE, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 class _Rate(ProgressColumn):

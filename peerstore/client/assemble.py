@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from peerstore.client.client import Client
@@ -31,6 +33,10 @@ from peerstore.wire.session import SUITE_CLEAR, VERSION, Greeting
 __all__ = ["OpenClient", "open_client", "state_file"]
 
 THREADS = 4
+#: Seconds that a node has while there are others to try.
+QUICKLY = 2.0
+#: A person waits: whoever does not greet within this time (s) is passed by.
+LIMITS = Limits(connect_timeout=5.0, greeting_timeout=5.0)
 
 
 class OpenClient(NamedTuple):
@@ -41,6 +47,7 @@ class OpenClient(NamedTuple):
     hosts: HostTable
     runner: ThreadRunner
     database: ThreadRunner
+    clock: Any
 
     def close(self) -> Deferred[Any]:
         """Close state, connections and threads."""
@@ -92,11 +99,9 @@ async def open_client(
             return Greeting((VERSION,), (SUITE_CLEAR,), key.spki, "user", 0, 0, "", 0, os.urandom(32))
 
         rng = random.Random(os.urandom(16))
-        pool = PeerPool(
-            EndpointNetwork(reactor), reactor, rng, greet, None, LamportClock(), Limits(connect_timeout=5.0)
-        )
+        pool = PeerPool(EndpointNetwork(reactor), reactor, rng, greet, None, LamportClock(), LIMITS)
         hosts = HostTable(reactor)
-        await _meet_somebody(pool, hosts, peers)
+        await _meet_somebody(reactor, pool, hosts, peers)
         lookup = LookupClient(pool, hosts, reactor, lambda: list(peers))
         gateway = Gateway(pool, hosts, lookup, reactor, rng, patience=patience, runner=runner)
         state = ClientState(state_file(home, key))
@@ -123,22 +128,42 @@ async def open_client(
         await runner.stop()
         await database.stop()
         raise
-    return OpenClient(client, pool, hosts, runner, database)
+    return OpenClient(client, pool, hosts, runner, database, reactor)
 
 
-async def _meet_somebody(pool: IPeerPool, hosts: HostTable, peers: Sequence[str]) -> None:
-    """Learn the ring's hosts from the first peer that answers."""
-    reasons = []
-    for address in peers:
+async def _meet_somebody(clock: IReactorTime, pool: IPeerPool, hosts: HostTable, peers: Sequence[str]) -> None:
+    """Learn the ring's hosts from the first peer that answers.
+
+    One that hangs does not hold up the others for long: it is waited for,
+    together with others that do, when nobody answers quickly.
+    """
+    reasons: dict[str, str] = {}
+    slow: list[str] = []
+    for address in peers[:-1]:
         try:
-            await resolve_all(pool, hosts, address)
+            await Deferred.fromCoroutine(resolve_all(pool, hosts, address)).addTimeout(QUICKLY, clock)
             return
+        except DeferredTimeout:
+            slow.append(address)
         except (PeerError, RemoteError) as error:
-            strange = isinstance(error, ProtocolViolation | RemoteError)
-            reasons.append(f"What answers at {address} is no PeerStore node ({error.what})." if strange else error.what)
-    if len(reasons) > 1:
-        reasons = [f"None of these answers as a node: {', '.join(peers)}.", reasons[0]]
-    raise PeerUnreachable(
-        " ".join(reasons) or "No node's address is known.",
-        "Check that a node runs there, or name another with --peer HOST:PORT.",
-    )
+            reasons[address] = _why_not(address, error)
+    slow += peers[-1:]
+    asking = [Deferred.fromCoroutine(resolve_all(pool, hosts, address)) for address in slow]
+    ended: Any = await DeferredList(asking, fireOnOneCallback=True, consumeErrors=True)
+    for one in asking:
+        one.cancel()
+    if isinstance(ended, tuple):
+        return
+    for address, (_, failure) in zip(slow, ended, strict=True):
+        failure.trap(PeerError, RemoteError)
+        reasons[address] = _why_not(address, failure.value)
+    what = reasons[peers[0]] if peers else "No node's address is known."
+    if len(peers) > 1:
+        what = f"None of these answers as a node: {', '.join(peers)}. {what}"
+    raise PeerUnreachable(what, "Check that a node runs there, or name another with --peer HOST:PORT.")
+
+
+def _why_not(address: str, error: PeerError | RemoteError) -> str:
+    if isinstance(error, ProtocolViolation | RemoteError):
+        return f"What answers at {address} is no PeerStore node ({error.what})."
+    return error.what

@@ -51,7 +51,8 @@ class RingAnswers:
         """Alive, in this incarnation."""
         self._note_twin(caller)
         record = self._host.hosts.record(self._host.fp)
-        return bodies.Pong(record.incarnation if record else 0, self._host.status)
+        quiet = int(self._host.clock.seconds() - self._host.last_change)
+        return bodies.Pong(record.incarnation if record else 0, self._host.status, max(0, quiet))
 
     def get_neighbours(self, caller: Any, body: bodies.GetNeighbours) -> bodies.Neighbours:
         """One position's predecessor and list."""
@@ -122,8 +123,15 @@ class RingAnswers:
 
     def compare_hosts(self, caller: Any, body: bodies.CompareHosts) -> bodies.HostMarks:
         """What we know of hosts and the caller does not, or the other way
-        round: in that case we ask it in our turn."""
-        self._check_settings(caller)
+        round: in that case we ask it in our turn.
+
+        :raises peerstore.errors.BadMessage: when one that is no host compares
+            rather than just asks for everything.
+        """
+        if caller.role == "node":
+            self._check_settings(caller)
+        elif body.digests:
+            raise BadMessage("only members of the ring compare what they know.")
         return self._host.gossip.answer(caller, body)
 
     def _meet(self, caller: Any) -> None:

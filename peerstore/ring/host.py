@@ -111,6 +111,8 @@ class RingHost:
         self._drop_watchers: list[Callable[[bytes], None]] = []
         self._upkeep = Periodic(clock, self._round, self._next_gap, "ring upkeep")
         self._last_round = -SHORTEST_GAP
+        #: When a predecessor or list of ours changed last, as the clock counts.
+        self.last_change = clock.seconds()
         self._eager = float(EAGER_ROUNDS)
         self._gave_up = gave_up
         self._joiner = Joiner(self)
@@ -265,6 +267,7 @@ class RingHost:
 
     def changed(self) -> None:
         """Something moved: look again soon, and tell who watches."""
+        self.last_change = self.clock.seconds()
         self.wake()
         self._tell_watchers()
 

@@ -123,10 +123,12 @@ class Ping(Body, frozen=True):
 
 
 class Pong(Body, frozen=True):
-    """Alive, in this incarnation; *status* is the host's ring status."""
+    """Alive, in this incarnation; *status* is the host's ring status, and
+    *quiet* for how many seconds none of its neighbours has changed."""
 
     incarnation: Number
     status: str
+    quiet: Number = 0
 
 
 class GetNeighbours(Body, frozen=True):

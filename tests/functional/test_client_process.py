@@ -515,7 +515,8 @@ class GrammarTests(CommandTestCase):
             " would_write written",
             ("put", papers + "/note", "--as", "papers/more"): "bytes folder path sent",
             ("rm", "papers/more"): "dry_run folder removed",
-            ("ring",): "hosts ideal positions",
+            ("ring",): "complete copies hosts ideal last_change positions ranges",
+            ("trace", "papers/note"): "bytes chunks copies error folder holders hops key owner path version",
         }
         for command, names in fields.items():
             before, after = json.loads(me.does("--json", *command)) if command[0] != "rm" else None, None
@@ -636,7 +637,7 @@ class GrammarTests(CommandTestCase):
         for status in statuses:
             self.assertRegex(words, rf"(?m)^ +{status} +\w")
         self.assertRegex(me.does("--version"), r"^peerstore, version \S+$")
-        for verb in ("backup", "get", "restore", "ls", "rm", "put", "ring", "demo"):
+        for verb in ("backup", "get", "restore", "ls", "rm", "put", "ring", "trace", "demo"):
             self.assertIn("--json", me.does(verb, "--help"))
             self.assertEqual(me.run(verb, "--no-such-option").status, 2)
         self.assertEqual(me.run("bakup").status, 2)

@@ -12,8 +12,12 @@ from peerstore import ids
 from peerstore.gateway.gateway import Gateway
 from peerstore.gateway.results import Outcome
 from peerstore.items import ALL_KINDS, Item, ItemKey, Kind
+from peerstore.net.pool import PeerPool
 from peerstore.node.service import NodeService
+from peerstore.ring.hosts import HostTable
+from peerstore.ring.lookup import resolve_all
 from peerstore.sim.world import World
+from peerstore.util.lamport import LamportClock
 from peerstore.wire.messages import METHODS, Status, decode_body, encode_body, status_for
 from peerstore.wire.session import SUITE_CLEAR, VERSION, Greeting
 
@@ -151,6 +155,17 @@ class Ring:
     def client(self, peers: str = "", name: str = "user") -> Gateway:
         """A user's gateway that begins with these hosts, or all."""
         return self.world.client(name, list(peers or "".join(self.names())))
+
+    def stranger(self, knows: str = "a", name: str = "looker") -> tuple[PeerPool, HostTable, Any]:
+        """A program of a user's that has met one host: its pool, its table,
+        and its clock."""
+        process = self.world.process(name)
+        network, rng = self.world.network.host(process), self.world.decisions.rng(name)
+        pool = PeerPool(network, process.clock, rng, lambda: greeting(name=name), None, LamportClock())
+        hosts = HostTable(process.clock)
+        if knows:
+            self.wait(Deferred.fromCoroutine(resolve_all(pool, hosts, f"sim:{knows}")))
+        return pool, hosts, process.clock
 
     def wait(self, deferred: Deferred[Any], seconds: float = 120.0) -> Any:
         """The result of a Deferred, or its error raised."""

@@ -69,7 +69,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
         PLACE,
         RECORD,
         bodies.Ping(),
-        bodies.Pong(3, "member"),
+        bodies.Pong(3, "member", 70000),
         bodies.GetNeighbours(7),
         bodies.Neighbours(PLACE, 70000, OTHER, (OTHER, PLACE)),
         bodies.FindSuccessor(RING_ID, -1),

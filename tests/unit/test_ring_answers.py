@@ -212,7 +212,28 @@ class OtherTests(AnswerTestCase):
 
     def test_ping(self) -> None:
         """Incarnation and status."""
-        self.assertEqual(self.ask("ping", bodies.Ping()), bodies.Pong(1, "MEMBER"))
+        told = self.ask("ping", bodies.Ping())
+        self.assertEqual((told.incarnation, told.status), (1, "MEMBER"))
+
+    def test_how_long_all_was_quiet(self) -> None:
+        """Seconds since a neighbour of any position changed."""
+        self.place.update(self.place.state._replace(epoch=self.place.state.epoch + 1))
+        self.net.clock.callLater(7.5, lambda: None)
+        self.host.stop()
+        self.net.run(7.5)
+        self.assertEqual(self.ask("ping", bodies.Ping()).quiet, 7)
+        self.place.update(self.place.state._replace(epoch=self.place.state.epoch + 1))
+        self.assertEqual(self.ask("ping", bodies.Ping()).quiet, 0)
+
+    def test_what_a_client_may_know_of_hosts(self) -> None:
+        """All of them, dead ones included; it compares nothing."""
+        dead = self.host.hosts.fps()[0]
+        self.host.hosts.dead(dead)
+        client = Greeting((1,), (1,), spki_of("a client"), "user", 0, 0, "", 0, bytes(32))
+        told = self.ask("compare-hosts", bodies.CompareHosts(()), client)
+        self.assertEqual({mark.fp for mark in told.marks}, {self.host.fp, *self.host.hosts.fps()})
+        self.assertEqual([mark.state for mark in told.marks if mark.fp == dead], [0])
+        self.assertRaises(BadMessage, self.ask, "compare-hosts", bodies.CompareHosts((bytes(8),)), client)
 
     def test_records_by_name(self) -> None:
         """Those asked for, as far as they are known."""

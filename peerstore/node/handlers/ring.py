@@ -16,7 +16,7 @@ from peerstore.wire.session import Greeting
 
 __all__ = ["NODES_ONLY", "ring_handlers"]
 
-NODES_ONLY = ("notify", "leaving", "compare-hosts")
+NODES_ONLY = ("notify", "leaving")
 
 
 def ring_handlers(methods: Mapping[str, Handler]) -> dict[str, Handler]:
