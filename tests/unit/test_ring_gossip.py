@@ -209,6 +209,17 @@ class SpreadTests(GossipTestCase):
         calls, size = self.per_minute(1)
         self.assertLess(size, 1200)
 
+    def test_tables_that_cannot_agree_cost_no_more_than_one_exchange_a_second(self) -> None:
+        """One host met another in a life that lies too far from the one in
+        which all others met it: neither believes the other."""
+        names = self.net.ring(8)
+        self.net.run(300)
+        for name in names:
+            self.host(name).hosts.learn(record_of("x", 1 if name == "m0" else 1 << 30))
+        calls, _ = self.per_minute(5)
+        self.assertLess(calls, 60)
+        self.assertEqual(self.counts(), {9})
+
     def test_no_message_grows_with_the_ring(self) -> None:
         """Two tables of two thousand that have nothing in common: each exchange
         is bounded, and they get there."""

@@ -85,6 +85,12 @@ class PartitionTests(MergeTestCase):
         names = self.net_of(6, 8, None)
         self.check_cut([names[:3], names[3:]])
 
+    def test_an_orphan_of_many_positions(self) -> None:
+        """One host of eight positions against three: they are one ring of
+        eight meanwhile, and all of them come back."""
+        names = self.net_of(4, 8, None)
+        self.check_cut([names[:1], names[1:]], 600)
+
     def test_flapping(self) -> None:
         """Cut and mended every few seconds; quiet in the end."""
         names = self.net_of(10)
