@@ -178,6 +178,7 @@ class INodeStore(Interface):
     heads = Attribute("IHeadStore")
     logs = Attribute("ILogStore")
     records = Attribute("IRecordStore")
+    doubts = Attribute("storage.doubts.Doubts: places of which something was lost here")
 
     def start() -> Any:
         """Open it; a Deferred.  Fails with NewerSchema, ReadOnly, DiskFull,
@@ -213,3 +214,24 @@ class INodeStore(Interface):
 
     def usage(owner: bytes) -> Any:
         """Deferred of (bytes, items) that count towards an owner's quota."""
+
+    def total() -> Any:
+        """Deferred of the bytes of all owners."""
+
+    def scrub(after: Any, budget: int) -> Any:
+        """Look for rot in about *budget* bytes behind the key *after* (None:
+        from the beginning).  What is rotten is moved aside, and noted as lost.
+
+        :return: Deferred of storage.scrub.Scrubbed.
+        """
+
+    def check() -> Any:
+        """Look at what is made from items (indexes), and mend what can be; a
+        Deferred of what cannot, in words, with the safe next step."""
+
+    def lost(limit: int) -> Any:
+        """Deferred of at most so many ItemKeys that were here, rotted, and
+        have not been put again."""
+
+    def give_up(keys: Any) -> Any:
+        """Nobody has these any more: they are lost no longer, but gone."""

@@ -4,7 +4,7 @@
 
     chunks/ab/ab12…ef.<owner>    the chunk whose hash is ab12…ef
     incoming/                    written here first: fsync, rename, fsync of the folder
-    quarantine/                  whose bytes were not what their name says
+    quarantine/                  whose bytes were not what their name says (``quarantine``)
 
 A file gets its final name only when all of its bytes are on the disk, and the
 database tells of it only after that; so no half file is ever served, and a
@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from peerstore.errors import CorruptData
+from peerstore.storage.quarantine import Quarantine
 from peerstore.util.durable import disk_error, make_directory, sync_directory
 
 __all__ = ["ChunkFiles"]
@@ -36,7 +37,7 @@ class ChunkFiles:
         self._folder = folder
         self._chunks = folder / "chunks"
         self._incoming = folder / "incoming"
-        self._quarantine = folder / "quarantine"
+        self.quarantine = Quarantine(folder)
         self._numbers = itertools.count()
 
     def open(self) -> None:
@@ -44,8 +45,9 @@ class ChunkFiles:
 
         :raises peerstore.errors.StorageError: with the reason in words.
         """
-        for path in (self._chunks, self._incoming, self._quarantine):
+        for path in (self._chunks, self._incoming):
             make_directory(path)
+        self.quarantine.open()
         try:
             for prefix in range(256):
                 (self._chunks / f"{prefix:02x}").mkdir(mode=0o700, exist_ok=True)
@@ -120,13 +122,12 @@ class ChunkFiles:
             raise CorruptData(f"The file of chunk {digest.hex()[:8]} has rotted.")
         return data
 
-    def quarantine(self, digest: bytes, owner: bytes) -> None:
-        """Move a chunk's file aside, where it is never served again."""
-        path = self.path(digest, owner)
-        try:
-            path.rename(self._quarantine / path.name)
-        except FileNotFoundError:
-            return
+    def condemn(self, digest: bytes, owner: bytes) -> None:
+        """Move a chunk's file aside, where it is never served again.
+
+        :raises OSError: when it could not be moved.
+        """
+        self.quarantine.take(self.path(digest, owner))
 
     def remove(self, digest: bytes, owner: bytes) -> None:
         """Forget a chunk's file; one that is not there is no error."""

@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from peerstore.items import Item, ItemKey
+from peerstore.items import Item, ItemKey, Kind
 
-__all__ = ["RangeHash", "arcs", "check_keys", "pack_key"]
+__all__ = ["RangeHash", "arcs", "check_keys", "pack_key", "unpack_key"]
 
 _LOW, _HIGH = bytes(20), b"\xff" * 20
 
@@ -23,6 +23,11 @@ _LOW, _HIGH = bytes(20), b"\xff" * 20
 def pack_key(key: ItemKey) -> bytes:
     """The 73 bytes of a key in a digest."""
     return key.ring_id + key.owner + bytes([key.kind]) + key.element
+
+
+def unpack_key(packed: bytes) -> ItemKey:
+    """The reverse of :func:`pack_key`."""
+    return ItemKey(packed[:20], packed[20:40], Kind(packed[40]), packed[41:])
 
 
 def check_keys(items: Iterable[Item]) -> None:

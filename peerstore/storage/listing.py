@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from peerstore.errors import UsageError
-from peerstore.items import Kind
+from peerstore.items import ItemKey, Kind
+from peerstore.storage import tables
 from peerstore.storage.schema import DATABASE, database_error, open_reader
 from peerstore.util.durable import disk_error
 
-__all__ = ["ListedKey", "list_keys"]
+__all__ = ["ListedKey", "list_keys", "list_lost"]
 
 PAGE = 1000
 
@@ -36,13 +37,7 @@ def list_keys(folder: Path) -> Iterator[ListedKey]:
     :raises peerstore.errors.UsageError: when it is no node's data folder.
     """
     path = folder / DATABASE
-    try:
-        there = path.exists()
-    except OSError as error:
-        raise disk_error(error, path) from error
-    if not there:
-        raise UsageError(f"{folder} is no node's data folder.", "Name the folder that was given as --data.")
-    db = open_reader(path)
+    db = _open(path)
     last: tuple[bytes, bytes, int, bytes] = (b"", b"", 0, b"")
     try:
         while True:
@@ -60,3 +55,32 @@ def list_keys(folder: Path) -> Iterator[ListedKey]:
         raise database_error(error, path) from error
     finally:
         db.close()
+
+
+def list_lost(folder: Path) -> list[tuple[ItemKey, str]]:
+    """What was in a node's data folder, rotted, and has not come back yet,
+    each with how that showed.
+
+    :raises peerstore.errors.UsageError: when it is no node's data folder.
+    """
+    path = folder / DATABASE
+    db = _open(path)
+    try:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'lost'").fetchone():
+            # A folder of version 1, which noted nothing.
+            return []
+        return tables.lost(db)
+    except sqlite3.Error as error:
+        raise database_error(error, path) from error
+    finally:
+        db.close()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise disk_error(error, path) from error
+    if not there:
+        raise UsageError(f"{path.parent} is no node's data folder.", "Name the folder that was given as --data.")
+    return open_reader(path)

@@ -18,8 +18,10 @@ from zope.interface import implementer
 from peerstore.errors import BadMessage
 from peerstore.interfaces import INodeStore
 from peerstore.items import ALL_KINDS, Item, ItemKey, Kind
-from peerstore.storage.digests import RangeHash, arcs, check_keys, pack_key
+from peerstore.storage.digests import RangeHash, arcs, check_keys, pack_key, unpack_key
+from peerstore.storage.doubts import Doubts
 from peerstore.storage.families import ChunkStore, HeadStore, LogStore, RecordStore
+from peerstore.storage.scrub import Scrubbed
 from peerstore.transactions.entry import decode_entry
 
 __all__ = ["Disk", "MemoryDisk", "MemoryNodeStore"]
@@ -83,24 +85,27 @@ class MemoryNodeStore:
         #: (ring id, owner) -> its entries' (device, number, element), sorted.
         self._chains: dict[tuple[bytes, bytes], list[tuple[bytes, int, bytes]]] = {}
         self._settings: dict[str, bytes] = {}
+        self._lost: set[ItemKey] = set()
+        self.doubts = Doubts()
         self.chunks = ChunkStore(self)
         self.heads = HeadStore(self)
         self.logs = LogStore(self)
         self.records = RecordStore(self)
 
     def start(self) -> Deferred[None]:
-        """Read what the disk holds; what has rotted there is left out."""
-        for part in (self._items, self._order, self._by_hash, self._chains, self._settings):
+        """Read what the disk holds; what has rotted there is noted as lost."""
+        for part in (self._items, self._order, self._by_hash, self._chains, self._settings, self._lost):
             part.clear()
         for key, value in sorted(self._disk.load().items()):
             if key.startswith(b"s"):
                 self._settings[key[1:].decode()] = value
-                continue
-            item = _read(key, value)
-            if item is None:
-                self._disk.delete(key)
-            else:
+            elif key.startswith(b"l"):
+                self._lose(unpack_key(key[1:]))
+            elif (item := _read(key, value)) is not None:
                 self._index(item)
+            else:
+                self._disk.delete(key)
+                self._lose(unpack_key(key[1:]))
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
@@ -130,8 +135,17 @@ class MemoryNodeStore:
         for item in pending:
             if item.key not in self._items:
                 self._disk.write(b"i" + pack_key(item.key), msgspec.msgpack.encode(item))
-        # Only then may it be read: what is served must survive a crash.
-        return self._disk.sync().addCallback(lambda _: [self._index(item) for item in pending])
+        back = [item.key for item in pending if item.key in self._lost]
+        for key in back:
+            self._disk.delete(b"l" + pack_key(key))
+
+        def synced(_: None) -> list[bool]:
+            # Only now may it be read: what is served must survive a crash.
+            self._lost.difference_update(back)
+            self.doubts.clear(back)
+            return [self._index(item) for item in pending]
+
+        return self._disk.sync().addCallback(synced)
 
     def have(self, keys: Sequence[ItemKey]) -> Deferred[list[bool]]:
         """One bool for each key."""
@@ -143,16 +157,20 @@ class MemoryNodeStore:
 
     def remove(self, keys: Sequence[ItemKey]) -> Deferred[int]:
         """Forget these keys; how many there were."""
-        gone = [item for item in (self._items.pop(key, None) for key in keys) if item is not None]
-        for item in gone:
-            key = item.key
-            del self._order[bisect_left(self._order, key)]
-            self._disk.delete(b"i" + pack_key(key))
-            if key.kind == Kind.CHUNK:
-                self._by_hash[key.element].remove(key)
-            elif key.kind == Kind.LOG:
-                self._chains[key.ring_id, key.owner].remove(_place(item))
-        return self._disk.sync().addCallback(lambda _: len(gone))
+        gone = sum(self._drop(key) for key in keys)
+        return self._disk.sync().addCallback(lambda _: gone)
+
+    def _drop(self, key: ItemKey) -> bool:
+        item = self._items.pop(key, None)
+        if item is None:
+            return False
+        del self._order[bisect_left(self._order, key)]
+        self._disk.delete(b"i" + pack_key(key))
+        if key.kind == Kind.CHUNK:
+            self._by_hash[key.element].remove(key)
+        elif key.kind == Kind.LOG:
+            self._chains[key.ring_id, key.owner].remove(_place(item))
+        return True
 
     def find_chunks(self, hashes: Sequence[bytes]) -> Deferred[list[Item | None]]:
         """One Item or None for each hash, whoever owns it."""
@@ -211,6 +229,59 @@ class MemoryNodeStore:
         """(bytes, items) of one owner."""
         sizes = [item.size for item in self._items.values() if item.key.owner == owner]
         return succeed((sum(sizes), len(sizes)))
+
+    # -- rot ---------------------------------------------------------------------
+
+    def total(self) -> Deferred[int]:
+        """Bytes of all owners."""
+        return succeed(sum(item.size for item in self._items.values()))
+
+    def scrub(self, after: ItemKey | None, budget: int) -> Deferred[Scrubbed]:
+        """Compare what is served with what is on the disk."""
+        there = self._disk.load()
+        keys = self._order[0 if after is None else bisect_right(self._order, after) :]
+        rotten: list[ItemKey] = []
+        items = size = 0
+        for key in keys:
+            value = there.get(b"i" + pack_key(key))
+            # Not yet on the disk: that is no rot.
+            if value is not None and _read(b"i" + pack_key(key), value) is None:
+                rotten.append(key)
+            items, size = items + 1, size + self._items[key].size
+            if size >= budget:
+                break
+        for key in rotten:
+            self._drop(key)
+            self._lose(key)
+        cursor = keys[items - 1] if items < len(keys) else None
+
+        def synced(_: None) -> Scrubbed:
+            if rotten:
+                self.doubts.tell()
+            return Scrubbed(cursor, items, size, len(rotten))
+
+        return self._disk.sync().addCallback(synced) if rotten else succeed(Scrubbed(cursor, items, size, 0))
+
+    def check(self) -> Deferred[str]:
+        """There is nothing here that is made from items."""
+        return succeed("")
+
+    def lost(self, limit: int) -> Deferred[list[ItemKey]]:
+        """What rotted and has not come back."""
+        return succeed(sorted(self._lost)[:limit])
+
+    def give_up(self, keys: Sequence[ItemKey]) -> Deferred[None]:
+        """They are waited for no more."""
+        for key in keys:
+            self._disk.delete(b"l" + pack_key(key))
+        self._lost.difference_update(keys)
+        self.doubts.clear(keys)
+        return self._disk.sync()
+
+    def _lose(self, key: ItemKey) -> None:
+        self._lost.add(key)
+        self.doubts.add([key])
+        self._disk.write(b"l" + pack_key(key), b"")
 
     # -- inside ----------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,17 @@ from peerstore import ids
 from peerstore.errors import StorageError, UsageError
 from peerstore.interfaces import INodeStore
 from peerstore.items import Item, ItemKey, Kind
-from peerstore.storage import tables
+from peerstore.storage import chains, tables
 from peerstore.storage.chunk_files import ChunkFiles
 from peerstore.storage.digests import check_keys
+from peerstore.storage.doubts import Doubts
 from peerstore.storage.families import ChunkStore, HeadStore, LogStore, RecordStore
-from peerstore.storage.schema import DATABASE, database_error, open_database, open_reader
-from peerstore.storage.shelf import SMALL, Rotten, Shelf, needs_file
+from peerstore.storage.schema import DATABASE, REFILL, database_error, is_malformed, open_database, open_reader
+from peerstore.storage.scrub import Found, IndexReport, Scrubbed, check_indexes, condemn, look, mend_indexes
+from peerstore.storage.shelf import SMALL, Condemned, Rotten, Shelf, needs_file
 from peerstore.storage.writer import Transaction, Writer
 from peerstore.util.blocking import ThreadRunner
+from peerstore.util.complaint import Complaint
 from peerstore.util.durable import disk_error, make_directory
 
 __all__ = ["SMALL", "SqliteNodeStore"]
@@ -43,11 +47,14 @@ class SqliteNodeStore:
 
     :param folder: the data folder; made when missing, locked while open.
     :param reactor: results of threads are handed back in its thread.
+    :param seconds: a clock, by which complaints are not repeated too often.
     """
 
     _log = Logger()
 
-    def __init__(self, folder: Path, reactor: IReactorFromThreads) -> None:
+    def __init__(
+        self, folder: Path, reactor: IReactorFromThreads, seconds: Callable[[], float] = time.monotonic
+    ) -> None:
         self.folder = folder
         self._reactor = reactor
         self._path = folder / DATABASE
@@ -58,6 +65,9 @@ class SqliteNodeStore:
         self._readers: list[sqlite3.Connection] = []
         self._writer: Writer | None = None
         self._lock = -1
+        self.doubts = Doubts()
+        #: Of a damaged database, which every reader comes upon anew.
+        self._complaint = Complaint(seconds)
         self.chunks = ChunkStore(self)
         self.heads = HeadStore(self)
         self.logs = LogStore(self)
@@ -121,6 +131,7 @@ class SqliteNodeStore:
             try:
                 ended = db.execute("DELETE FROM setting WHERE name = ?", (_IN_ORDER,)).rowcount
                 swept = 0 if ended else self._shelf.sweep(db)
+                self.doubts.add(key for key, _ in tables.lost(db))
             except OSError as error:
                 raise disk_error(error, self.folder) from error
             except sqlite3.Error as error:
@@ -171,6 +182,7 @@ class SqliteNodeStore:
             new = await self._insert(items, large)
         if new is None:
             raise StorageError(f"A chunk could not be placed in {self.folder}.", "Try again.")
+        self.doubts.clear(item.key for item in items)
         return new
 
     async def _insert(self, items: list[Item], places: list[int]) -> list[bool] | None:
@@ -231,16 +243,16 @@ class SqliteNodeStore:
         after = dict(seen)
         more = False
 
-        def look(db: sqlite3.Connection) -> list[Item | Rotten | None]:
+        def read(db: sqlite3.Connection) -> list[Item | Rotten | None]:
             nonlocal more
-            keys, more = tables.read_since(db, ring_id, owner, after, limit)
-            return [self._shelf.load(db, key) for key in keys]
+            keys, more = chains.read_since(db, ring_id, owner, after, limit)
+            return [self._shelf.load_entry(db, key) for key in keys]
 
-        return self._sound(look).addCallback(lambda found: (_there(found), more))
+        return self._sound(read).addCallback(lambda found: (_there(found), more))
 
     def log_heads(self, ring_id: bytes, owner: bytes) -> Deferred[dict[bytes, int]]:
         """{device: last number} of one log."""
-        return self._reading(lambda db: tables.chain_heads(db, ring_id, owner))
+        return self._reading(lambda db: chains.chain_heads(db, ring_id, owner))
 
     # -- ranges ------------------------------------------------------------------
 
@@ -258,27 +270,91 @@ class SqliteNodeStore:
         """(bytes, items) of one owner."""
         return self._reading(lambda db: tables.usage(db, owner))
 
+    # -- rot ---------------------------------------------------------------------
+
+    def scrub(self, after: ItemKey | None, budget: int) -> Deferred[Scrubbed]:
+        """Look for rot behind *after*, in about so many bytes."""
+        return Deferred.fromCoroutine(self._scrub(after, budget))
+
+    async def _scrub(self, after: ItemKey | None, budget: int) -> Scrubbed:
+        found: Found = await self._reading(lambda db: look(self._shelf, db, after, budget))
+        rotten = () if found.all_is_well else await self._condemn(found)
+        return Scrubbed(found.cursor, found.items, found.bytes, len(rotten))
+
+    def check(self) -> Deferred[str]:
+        """Look at the indexes, and mend what can be; what cannot, in words."""
+        return Deferred.fromCoroutine(self._check())
+
+    async def _check(self) -> str:
+        report: IndexReport = await self._reading(check_indexes)
+        if report.mendable:
+            self._log.error("the database's indexes had rotted and are made anew: {what}", what=report.mendable)
+            await self._writing(lambda tx: mend_indexes(self._shelf, tx, report))
+            report = await self._reading(check_indexes)
+        self.doubts.broken = report.structure
+        return f"{self._path} is damaged ({report.structure}). {REFILL}" if report.structure else ""
+
+    def total(self) -> Deferred[int]:
+        """Bytes of all that is kept."""
+        return self._reading(tables.total)
+
+    def lost(self, limit: int) -> Deferred[list[ItemKey]]:
+        """What was here, rotted, and has not come back."""
+        return self._reading(lambda db: [key for key, _ in tables.lost(db, limit)])
+
+    def give_up(self, keys: Sequence[ItemKey]) -> Deferred[None]:
+        """No other node has these: they are waited for no more."""
+        gone = list(keys)
+
+        def forget(tx: Transaction) -> None:
+            for key in gone:
+                tables.forget_lost(tx.db, key)
+
+        return self._writing(forget).addCallback(lambda _: self.doubts.clear(gone))
+
     # -- inside ----------------------------------------------------------------
 
-    def _sound(self, look: Callable[[sqlite3.Connection], list[Item | Rotten | None]]) -> Deferred[list[Item | None]]:
+    def _sound(self, read: Callable[[sqlite3.Connection], list[Item | Rotten | None]]) -> Deferred[list[Item | None]]:
         """Read items; those that have rotted are moved aside, and None."""
-        return Deferred.fromCoroutine(self._read_soundly(look))
+        return Deferred.fromCoroutine(self._read_soundly(read))
 
     async def _read_soundly(
-        self, look: Callable[[sqlite3.Connection], list[Item | Rotten | None]]
+        self, read: Callable[[sqlite3.Connection], list[Item | Rotten | None]]
     ) -> list[Item | None]:
-        found: list[Item | Rotten | None] = await self._reading(look)
-        suspects = [item.key for item in found if isinstance(item, Rotten)]
-        if suspects:
-            rotten: list[Rotten] = await self._writing(lambda tx: self._shelf.condemn(tx, suspects))
-            for key, why in rotten:
-                self._log.error(
-                    "not served and moved aside: {kind} {element}. {why}",
-                    kind=key.kind.name,
-                    element=ids.short(key.element),
-                    why=why,
-                )
+        found: list[Item | Rotten | None] = await self._reading(read)
+        rotten = [item for item in found if isinstance(item, Rotten)]
+        if rotten:
+            suspects = tuple(item.key for item in rotten if item.readable)
+            await self._condemn(Found(None, 0, 0, suspects, tuple(item for item in rotten if not item.readable)))
+            # Some of it may be in its place again.
+            found = await self._reading(read)
         return [None if isinstance(item, Rotten) else item for item in found]
+
+    async def _condemn(self, found: Found) -> tuple[Rotten, ...]:
+        """Have what has rotted moved aside; what was.
+
+        In doubt from now on, not only once it is gone: who reads in between
+        must not take it for something that never was.
+        """
+        self.doubts.add(found.keys)
+        try:
+            condemned: Condemned = await self._writing(lambda tx: condemn(self._shelf, tx, found))
+        except StorageError as error:
+            # It stays where it is, in doubt, and is found again.
+            if self._complaint.due():
+                self._log.error("rotten, not served, and could not be moved aside: {why}", why=str(error))
+            return ()
+        self.doubts.clear(found.keys - condemned.lost)
+        for key, why, _ in condemned.rotten:
+            self._log.error(
+                "not served and moved aside: {kind} {element}. {why}",
+                kind=key.kind.name,
+                element=ids.short(key.element),
+                why=why,
+            )
+        if condemned.rotten:
+            self.doubts.tell()
+        return condemned.rotten
 
     def _running(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
         if self._runner is None:
@@ -296,7 +372,15 @@ class SqliteNodeStore:
                 self._readers.append(db)
             return look(db)
         except sqlite3.Error as error:
+            if is_malformed(error):
+                # Whatever is said of what is not here would be a guess.
+                self._reactor.callFromThread(self._is_broken, error)
             raise database_error(error, self._path) from error
+
+    def _is_broken(self, error: sqlite3.Error) -> None:
+        if self._complaint.due():
+            self._log.error("{why}", why=str(database_error(error, self._path)))
+        self.doubts.broken = str(error)
 
     def _writing(self, work: Callable[[Transaction], Any]) -> Deferred[Any]:
         if self._writer is None:

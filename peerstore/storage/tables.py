@@ -3,33 +3,49 @@
 from __future__ import annotations
 
 import sqlite3
-import zlib
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
+from peerstore.errors import CorruptData
 from peerstore.items import ALL_KINDS, Item, ItemKey, Kind
 from peerstore.storage.digests import RangeHash, arcs
+from peerstore.storage.schema import REFILL, content_crc, item_crc, setting_crc
 from peerstore.transactions.entry import decode_entry
 
 __all__ = [
+    "Held",
+    "Place",
     "Row",
-    "chain_heads",
+    "content_at",
+    "forget_lost",
     "has",
     "insert",
+    "is_lost",
     "keep_setting",
+    "key_at",
+    "lose",
+    "lost",
     "of_resource",
+    "orphans",
     "owners_of",
+    "place_of",
     "range_digest",
     "read",
-    "read_since",
+    "recount",
     "remove",
     "setting",
     "slice_of",
+    "total",
     "usage",
+    "walk",
+    "wrong_accounts",
 ]
 
+#: A row's key as it lies there: with rot in it, it may be no ItemKey at all.
+Place = tuple[Any, Any, Any, Any]
+
 _WHERE = "ring_id = ? AND owner = ? AND kind = ? AND element = ?"
-_LAST_NUMBER = (1 << 63) - 1
+_KINDS = frozenset(map(int, ALL_KINDS))
 
 
 class Row(NamedTuple):
@@ -40,9 +56,35 @@ class Row(NamedTuple):
     data: bytes | None
     sound: bool
 
+    @property
+    def raw(self) -> bytes:
+        """Statement, then data, as they lie there."""
+        return self.statement + (self.data or b"")
 
-def _values(key: ItemKey) -> tuple[bytes, bytes, int, bytes]:
+
+class Held(NamedTuple):
+    """A row of ``item`` with its content, as they lie there: their checksums
+    (*sealed*, *crc*), the *content*'s number, and what it holds."""
+
+    sealed: Any
+    content: int
+    statement: bytes
+    data: bytes | None
+    crc: int
+
+
+def place_of(key: ItemKey) -> tuple[bytes, bytes, int, bytes]:
+    """A key as the tables have it."""
     return (key.ring_id, key.owner, int(key.kind), key.element)
+
+
+def key_at(place: Place) -> ItemKey | None:
+    """The key in a row; None when rot has made it none."""
+    ring_id, owner, kind, element = place
+    if not all(isinstance(part, bytes) for part in (ring_id, owner, element)) or kind not in _KINDS:
+        return None
+    key = ItemKey(ring_id, owner, Kind(kind), element)
+    return key if key.well_formed() else None
 
 
 def insert(db: sqlite3.Connection, item: Item, data: bytes | None) -> bool:
@@ -53,13 +95,15 @@ def insert(db: sqlite3.Connection, item: Item, data: bytes | None) -> bool:
     :raises peerstore.errors.BadMessage: for a log entry that is none.
     """
     key = item.key
+    forget_lost(db, key)
     if has(db, key):
         return False
+    crc = content_crc(item.statement, data)
     content = db.execute(
-        "INSERT INTO content (statement, data, crc) VALUES (?, ?, ?)",
-        (item.statement, data, _crc(item.statement, data)),
+        "INSERT INTO content (statement, data, crc) VALUES (?, ?, ?)", (item.statement, data, crc)
     ).lastrowid
-    db.execute("INSERT INTO item VALUES (?, ?, ?, ?, ?, ?)", (*_values(key), item.size, content))
+    sealed = item_crc(*place_of(key), item.size, crc)
+    db.execute("INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?)", (*place_of(key), item.size, content, sealed))
     db.execute(
         "INSERT INTO account VALUES (?, ?, 1) ON CONFLICT (owner) DO UPDATE"
         " SET bytes = bytes + excluded.bytes, items = items + 1",
@@ -68,7 +112,7 @@ def insert(db: sqlite3.Connection, item: Item, data: bytes | None) -> bool:
     if key.kind == Kind.LOG:
         entry = decode_entry(item.statement)
         db.execute(
-            "INSERT INTO chain VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO chain VALUES (?, ?, ?, ?, ?)",
             (key.ring_id, key.owner, entry.device, entry.number, key.element),
         )
     return True
@@ -76,48 +120,115 @@ def insert(db: sqlite3.Connection, item: Item, data: bytes | None) -> bool:
 
 def has(db: sqlite3.Connection, key: ItemKey) -> bool:
     """Whether a key is there."""
-    return db.execute(f"SELECT 1 FROM item WHERE {_WHERE}", _values(key)).fetchone() is not None
+    return db.execute(f"SELECT 1 FROM item WHERE {_WHERE}", place_of(key)).fetchone() is not None
 
 
 def read(db: sqlite3.Connection, key: ItemKey) -> Row | None:
-    """One item's row, checked against what was written."""
+    """One item's rows, checked against what was written."""
     found = db.execute(
-        f"SELECT statement, data, crc FROM item LEFT JOIN content ON content.id = item.content WHERE {_WHERE}",
-        _values(key),
+        "SELECT size, item.crc, statement, data, content.crc FROM item"
+        f" LEFT JOIN content ON content.id = item.content WHERE {_WHERE}",
+        place_of(key),
     ).fetchone()
     if found is None:
         return None
-    statement, data, crc = found
+    size, sealed, statement, data, crc = found
     if not isinstance(statement, bytes) or not isinstance(data, bytes | None):
         return Row(b"", None, False)
-    return Row(statement, data, crc == _crc(statement, data))
+    sound = crc == content_crc(statement, data) and sealed == item_crc(*place_of(key), size, crc)
+    return Row(statement, data, sound)
 
 
-def remove(db: sqlite3.Connection, key: ItemKey) -> bool:
-    """Delete one item inside the caller's transaction."""
-    found = db.execute(f"SELECT size, content FROM item WHERE {_WHERE}", _values(key)).fetchone()
+def content_at(db: sqlite3.Connection, place: Place) -> Held | None:
+    """A row and its content, unchecked; None when one of them is missing."""
+    found = db.execute(
+        "SELECT item.crc, content.id, statement, data, content.crc FROM item JOIN content ON content.id = item.content"
+        f" WHERE {_WHERE}",
+        place,
+    ).fetchone()
+    return None if found is None else Held(*found)
+
+
+def orphans(db: sqlite3.Connection) -> list[Held]:
+    """Content that no item has."""
+    rows = db.execute("SELECT NULL, id, statement, data, crc FROM content WHERE id NOT IN (SELECT content FROM item)")
+    return [Held(*row) for row in rows]
+
+
+def remove(db: sqlite3.Connection, place: Place, readable: bool = True) -> bool:
+    """Delete one item inside the caller's transaction, whatever is wrong
+    with its rows.
+
+    :param readable: false leaves its content alone, which cannot be read:
+        trying to would spoil the transaction.
+    """
+    found = db.execute(f"SELECT size, content, crc FROM item WHERE {_WHERE}", place).fetchone()
     if found is None:
         return False
-    size, content = found
-    db.execute(f"DELETE FROM item WHERE {_WHERE}", _values(key))
-    db.execute("DELETE FROM content WHERE id = ?", (content,))
-    db.execute("UPDATE account SET bytes = bytes - ?, items = items - 1 WHERE owner = ?", (size, key.owner))
-    if key.kind == Kind.LOG:
-        db.execute(
-            "DELETE FROM chain WHERE ring_id = ? AND owner = ? AND element = ?", (key.ring_id, key.owner, key.element)
-        )
+    size, content, sealed = found
+    ring_id, owner, kind, element = place
+    db.execute(f"DELETE FROM item WHERE {_WHERE}", place)
+    held = db.execute("SELECT crc FROM content WHERE id = ?", (content,)).fetchone() if readable else None
+    # Where rot made this one point to another's content, that one stays.
+    if held is not None and item_crc(*place, size, held[0]) == sealed:
+        db.execute("DELETE FROM content WHERE id = ?", (content,))
+    db.execute("UPDATE account SET bytes = bytes - ?, items = items - 1 WHERE owner = ?", (size, owner))
+    if kind == Kind.LOG:
+        db.execute("DELETE FROM chain WHERE ring_id = ? AND owner = ? AND element = ?", (ring_id, owner, element))
     return True
 
 
+def lose(db: sqlite3.Connection, key: ItemKey, why: str) -> None:
+    """Note that an item was here, and is to be fetched again."""
+    db.execute("INSERT OR REPLACE INTO lost VALUES (?, ?, ?, ?, ?)", (*place_of(key), why))
+
+
+def forget_lost(db: sqlite3.Connection, key: ItemKey) -> bool:
+    """It is here again, or nobody has it; whether it was noted."""
+    return db.execute(f"DELETE FROM lost WHERE {_WHERE}", place_of(key)).rowcount > 0
+
+
+def lost(db: sqlite3.Connection, limit: int = -1) -> list[tuple[ItemKey, str]]:
+    """What is to be fetched again, and how it was lost; -1 is all of it."""
+    rows = db.execute("SELECT ring_id, owner, kind, element, why FROM lost ORDER BY kind DESC LIMIT ?", (limit,))
+    return [(key, str(why)) for *place, why in rows if (key := key_at(tuple(place))) is not None]  # type: ignore[arg-type]
+
+
+def is_lost(db: sqlite3.Connection, key: ItemKey) -> bool:
+    """Whether an item is noted as lost."""
+    return db.execute(f"SELECT 1 FROM lost WHERE {_WHERE}", place_of(key)).fetchone() is not None
+
+
+def walk(db: sqlite3.Connection, after: Place | None, limit: int) -> list[Place]:
+    """The next rows behind a place, in the order of their keys: each key as
+    it lies there."""
+    where, values = ("", ()) if after is None else ("WHERE (ring_id, owner, kind, element) > (?, ?, ?, ?)", after)
+    rows = db.execute(
+        f"SELECT ring_id, owner, kind, element FROM item {where} ORDER BY ring_id, owner, kind, element LIMIT ?",
+        (*values, limit),
+    )
+    return rows.fetchall()
+
+
 def setting(db: sqlite3.Connection, name: str) -> bytes | None:
-    """The bytes kept under *name*."""
-    row = db.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
-    return bytes(row[0]) if row else None
+    """The bytes kept under *name*.
+
+    :raises peerstore.errors.CorruptData: when they are not those kept.
+    """
+    # All columns: a folder of version 1, which is looked at before it is
+    # brought up to date, has no checksum here.
+    row = db.execute("SELECT * FROM setting WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        return None
+    value = row[1]
+    if not isinstance(value, bytes) or (len(row) > 2 and row[2] != setting_crc(name, value)):
+        raise CorruptData(f"The setting {name!r} in the data folder has rotted.", REFILL)
+    return value
 
 
 def keep_setting(db: sqlite3.Connection, name: str, value: bytes) -> None:
     """Keep bytes under *name*, inside the caller's transaction."""
-    db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
+    db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?, ?)", (name, value, setting_crc(name, value)))
 
 
 def owners_of(db: sqlite3.Connection, digest: bytes) -> list[bytes]:
@@ -144,37 +255,22 @@ def of_resource(db: sqlite3.Connection, ring_id: bytes, owner: bytes | None, kin
     return [ItemKey(ring_id, whose, kind, element) for whose, element in rows]
 
 
-def chain_heads(db: sqlite3.Connection, ring_id: bytes, owner: bytes) -> dict[bytes, int]:
-    """{device: its last number without a gap before it} of one log."""
-    heads: dict[bytes, int] = {}
+def wrong_accounts(db: sqlite3.Connection) -> list[bytes]:
+    """Owners whose account is not the sum of their items."""
     rows = db.execute(
-        "SELECT DISTINCT device, number FROM chain WHERE ring_id = ? AND owner = ? ORDER BY device, number",
-        (ring_id, owner),
+        "SELECT owner, SUM(bytes), SUM(items) FROM (SELECT owner, bytes, items FROM account"
+        " UNION ALL SELECT owner, -SUM(size), -COUNT(*) FROM item GROUP BY owner) GROUP BY owner"
+        " HAVING SUM(bytes) <> 0 OR SUM(items) <> 0"
     )
-    for device, number in rows:
-        if number == heads.get(device, 0) + 1:
-            heads[device] = number
-    return heads
+    return [owner for owner, _, _ in rows]
 
 
-def read_since(
-    db: sqlite3.Connection, ring_id: bytes, owner: bytes, seen: Mapping[bytes, int], limit: int
-) -> tuple[list[ItemKey], bool]:
-    """Keys of entries after *seen*, device by device, and whether more follow."""
-    found: list[ItemKey] = []
-    devices = db.execute(
-        "SELECT DISTINCT device FROM chain WHERE ring_id = ? AND owner = ? ORDER BY device", (ring_id, owner)
-    ).fetchall()
-    for (device,) in devices:
-        rows = db.execute(
-            "SELECT element FROM chain WHERE ring_id = ? AND owner = ? AND device = ? AND number > ?"
-            " ORDER BY number, element LIMIT ?",
-            (ring_id, owner, device, min(seen.get(device, 0), _LAST_NUMBER), limit + 1 - len(found)),
-        )
-        found.extend(ItemKey(ring_id, owner, Kind.LOG, element) for (element,) in rows)
-        if len(found) > limit:
-            return found[:limit], True
-    return found, False
+def recount(db: sqlite3.Connection, owner: bytes) -> None:
+    """Make one account anew."""
+    db.execute("DELETE FROM account WHERE owner = ?", (owner,))
+    db.execute(
+        "INSERT INTO account SELECT owner, SUM(size), COUNT(*) FROM item WHERE owner = ? GROUP BY owner", (owner,)
+    )
 
 
 def slice_of(
@@ -189,23 +285,24 @@ def slice_of(
             if not (cursor.ring_id >= low if inclusive else cursor.ring_id > low) or cursor.ring_id > high:
                 continue
             where = "(ring_id, owner, kind, element) > (?, ?, ?, ?)"
-            values = _values(cursor)
+            values = place_of(cursor)
             cursor = None
+        wanted = limit - len(keys)
         rows = db.execute(
             f"SELECT ring_id, owner, kind, element FROM item WHERE {where} AND ring_id <= ?{_of(kinds)}"
             " ORDER BY ring_id, owner, kind, element LIMIT ?",
-            (*values, high, limit - len(keys)),
+            (*values, high, wanted),
         )
-        keys.extend(ItemKey(ring_id, owner, Kind(kind), element) for ring_id, owner, kind, element in rows)
-        if len(keys) >= limit:
-            return keys, keys[-1]
+        places = rows.fetchall()
+        keys.extend(key for place in places if (key := key_at(place)) is not None)
+        if len(places) >= wanted:
+            return keys, (keys[-1] if keys else None)
     return keys, None
 
 
 def range_digest(db: sqlite3.Connection, after: bytes, through: bytes, kinds: Sequence[Kind]) -> tuple[int, bytes]:
     """(count, SHA-256) of the keys in (after, through]."""
     digest = RangeHash()
-    byte = {int(kind): bytes([kind]) for kind in ALL_KINDS}
     for low, inclusive, high in arcs(after, through):
         start = "ring_id >= ?" if inclusive else "ring_id > ?"
         rows = db.execute(
@@ -213,8 +310,26 @@ def range_digest(db: sqlite3.Connection, after: bytes, through: bytes, kinds: Se
             " ORDER BY ring_id, owner, kind, element",
             (low, high),
         )
-        digest.add(ring_id + owner + byte[kind] + element for ring_id, owner, kind, element in rows)
+        digest.add(_packed(rows))
     return digest.count, digest.digest()
+
+
+def _packed(rows: Iterable[Place]) -> Iterator[bytes]:
+    """Keys in a digest.  What rot has made no key is left out: so it shows as
+    a difference, and the thing that it was is fetched from elsewhere."""
+    byte = {int(kind): bytes([kind]) for kind in ALL_KINDS}
+    for ring_id, owner, kind, element in rows:
+        try:
+            packed: bytes = ring_id + owner + byte[kind] + element
+        except (KeyError, TypeError):
+            continue
+        if len(packed) == 73:
+            yield packed
+
+
+def total(db: sqlite3.Connection) -> int:
+    """Bytes of all owners."""
+    return int(db.execute("SELECT COALESCE(SUM(bytes), 0) FROM account").fetchone()[0])
 
 
 def usage(db: sqlite3.Connection, owner: bytes) -> tuple[int, int]:
@@ -228,7 +343,3 @@ def _of(kinds: Sequence[Kind]) -> str:
     if not kinds or set(kinds) == set(ALL_KINDS):
         return ""
     return f" AND kind IN ({','.join(str(int(kind)) for kind in kinds)})"
-
-
-def _crc(statement: bytes, data: bytes | None) -> int:
-    return zlib.crc32(data or b"", zlib.crc32(statement))

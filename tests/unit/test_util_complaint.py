@@ -1,0 +1,36 @@
+"""A complaint is made once, now and then, and when it is over."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from peerstore.util.complaint import EVERY, Complaint
+
+
+class ComplaintTests(SynchronousTestCase):
+    """One thing that goes wrong, and is well again."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.complaint = Complaint(self.clock.seconds)
+
+    def test_once_and_then_now_and_then(self) -> None:
+        """Every second it goes wrong; it is said four times in half an hour."""
+        said = 0
+        for _ in range(1801):
+            said += self.complaint.due()
+            self.clock.advance(1)
+        self.assertEqual((EVERY, said), (600.0, 4))
+
+    def test_when_it_is_over(self) -> None:
+        """That is said once, and only after a complaint."""
+        self.assertFalse(self.complaint.over())
+        self.complaint.due()
+        self.assertEqual([self.complaint.over(), self.complaint.over()], [True, False])
+
+    def test_again_after_it_was_over(self) -> None:
+        """A new trouble is told at once."""
+        self.complaint.due()
+        self.complaint.over()
+        self.assertTrue(self.complaint.due())
