@@ -116,9 +116,10 @@ class _Run:
             setting.list_size,
             setting.faults,
             say,
-            setting.knows_all,
-            setting.longest_period,
-            bound_for(setting),
+            knows_all=setting.knows_all,
+            longest_period=setting.longest_period,
+            bound=bound_for(setting),
+            files=False,
         )
         self._faults: Counter[str] = Counter()
         self._lookups: Counter[str] = Counter()

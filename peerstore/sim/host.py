@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from peerstore import ids
 from peerstore.errors import KeyInUse
@@ -25,6 +25,26 @@ __all__ = ["SimHost"]
 
 #: Older states of a disk that are kept.
 MOST_SNAPSHOTS = 16
+
+
+class _Idle:
+    """In place of what a node does with files."""
+
+    def start(self) -> None:
+        """Nothing."""
+
+    def stop(self) -> Deferred[None]:
+        """Nothing, either."""
+        return succeed(None)
+
+
+class _RingNode(NodeService):
+    """A node of which the ring is looked at, and nothing else: all of the
+    shipped one but its care for copies, which would be most of the work."""
+
+    def _build(self) -> None:
+        super()._build()
+        self._canvass = self._replicator = _Idle()  # type: ignore[assignment]
 
 
 class SimHost:
@@ -94,7 +114,7 @@ class SimHost:
             world.network.crash(self._last)
         self.process = self._last = process = world.process(self.name)
         self.disk.run = process.call
-        self.node = NodeService(
+        self.node = (NodeService if world.files else _RingNode)(
             config,
             self.spki,
             MemoryNodeStore(self.disk),

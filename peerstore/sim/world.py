@@ -48,6 +48,7 @@ class World:
     :param repair_grace: for how long a host may be away.
     :param bound: given, the invariants are looked at after every event, and
         hold again within so many virtual seconds of any failure.
+    :param files: whether nodes care for copies of what they hold.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class World:
         longest_period: float = LONGEST_PERIOD,
         repair_grace: float = REPAIR_GRACE,
         bound: float | None = None,
+        files: bool = True,
     ) -> None:
         self.clock = SimClock()
         self.decisions = Decisions(seed)
@@ -70,6 +72,7 @@ class World:
         self.list_size = list_size
         self.knows_all = knows_all
         self.longest_period = longest_period
+        self.files = files
         self.repair_grace = repair_grace
         self.board = Board(self.clock.seconds, lambda: self.clock.events)
         self.hosts: dict[str, SimHost] = {}
