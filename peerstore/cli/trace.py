@@ -153,7 +153,7 @@ def as_text(subject: Subject, found: Trace) -> list[str]:
     if others:
         lines += ["", "Beyond them, because they were full or the ring has changed:"]
         lines += [_holder_line(subject, found, holder) for holder in others]
-    lines += ["", *paragraph(_sum(subject, found))]
+    lines += ["", *paragraph(f"{_sum(subject, found)} {_vote(found)}")]
     return lines + [line for text in _content(subject) for line in paragraph(text)]
 
 
@@ -224,6 +224,15 @@ def _sum(subject: Subject, found: Trace) -> str:
     return f"{have} of {counted(len(keepers), 'keeper')} {'has' if have == 1 else 'have'} all of it.{quiet}"
 
 
+def _vote(found: Trace) -> str:
+    """Whether what they say together counts."""
+    votes, needed = found.votes
+    if votes >= needed:
+        return ""
+    few = "None of them votes" if not votes else f"{votes} of them {'votes' if votes == 1 else 'vote'}"
+    return f"{few} on it just now, and {needed} must: until then what they say is no proof of what is missing."
+
+
 def _content(subject: Subject) -> Iterator[str]:
     """Where a file's chunks are, in a line where all is well."""
     if not subject.is_file:
@@ -262,7 +271,10 @@ def _chunk_line(chunk: Holding) -> str:
 
 def as_json(subject: Subject, found: Trace) -> dict[str, Any]:
     """The same as one document; docs/operations.md explains the fields."""
+    votes, needed = found.votes
     document: dict[str, Any] = {
+        "votes": votes,
+        "needed": needed if found.holders else None,
         "key": subject.key.hex(),
         "copies": found.copies or None,
         "owner": None,

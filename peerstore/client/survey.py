@@ -26,7 +26,7 @@ from peerstore.ring.member import Member
 from peerstore.ring.placement import replica_hosts
 from peerstore.wire import bodies
 
-__all__ = ["HostSeen", "PlaceSeen", "Range", "Survey", "is_syncing", "survey"]
+__all__ = ["HostSeen", "PlaceSeen", "Range", "Survey", "is_syncing", "survey", "vote_at"]
 
 #: Seconds that one host has for all that it is asked.
 PATIENCE = 5.0
@@ -165,21 +165,27 @@ def _in_order(place: PlaceSeen, at: int, order: Sequence[int]) -> bool:
     return alone or (bool(behind) and place.before is not None and place.before.id == order[at - 1])
 
 
-async def is_syncing(pool: IPeerPool, member: Member, ring_id: bytes) -> bool | None:
-    """Whether a host is still fetching what it is to hold at a key, so that
-    its silence about it means nothing; None where that cannot be told.
+async def vote_at(pool: IPeerPool, member: Member, ring_id: bytes) -> bodies.Vote | None:
+    """What a host's answers about a key count for; None where that cannot be
+    told.
 
     :param ring_id: 20 bytes.
     """
     try:
-        # Of an owner who cannot be: what is asked is only whether it answers.
+        # Of an owner who cannot be: what counts is the vote that comes with it.
         question = bodies.GetHeads(ring_id, bytes(20), ())
-        await pool.call(member.address, "get-heads", question, SHORT_TIMEOUT, member.fp)
+        found: bodies.Items = await pool.call(member.address, "get-heads", question, SHORT_TIMEOUT, member.fp)
     except NotReady:
-        return True
+        return bodies.Vote(b"", (), 1)
     except (PeerError, RemoteError):
         return None
-    return False
+    return found.vote
+
+
+def is_syncing(vote: bodies.Vote | None) -> bool | None:
+    """Whether a host with this vote is still fetching what it is to hold, so
+    that its silence means nothing; None where that cannot be told."""
+    return None if vote is None else not vote.name
 
 
 async def survey(pool: IPeerPool, hosts: HostTable, clock: IReactorTime) -> Survey:
@@ -275,8 +281,8 @@ class _Surveyor:
         except NotReady:
             return None
         before = self._hosts.member(told.predecessor) if told.predecessor is not None else None
-        syncing = await is_syncing(self._pool, member, ids.to_bytes(member.id))
-        return PlaceSeen(member, before, self._hosts.members(told.successors), syncing)
+        vote = await vote_at(self._pool, member, ids.to_bytes(member.id))
+        return PlaceSeen(member, before, self._hosts.members(told.successors), is_syncing(vote))
 
     async def _ask(self, address: str, fp: bytes, method: str, body: Any) -> Any:
         return await self._pool.call(address, method, body, CALL_TIMEOUT, fp)

@@ -6,6 +6,7 @@ shown is what the ring knows, not what this computer remembers.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from peerstore import ids
-from peerstore.client.survey import is_syncing
+from peerstore.client.survey import is_syncing, vote_at
 from peerstore.errors import LookupFailed, PeerError, PeerStoreError, RemoteError
 from peerstore.interfaces import IPeerPool, IRemotePeer
 from peerstore.items import ALL_KINDS, ItemKey, Kind
@@ -61,16 +62,21 @@ class Holder(NamedTuple):
     """A host that keeps the key, or may have something of it.
 
     *keeper* is whether it is one of the first k; *keys* what it has there,
-    None where it did not answer, for *error*; *syncing* whether it is still
-    fetching, None where that is not known.
+    None where it did not answer, for *error*; *vote* what its answers about
+    the key count for, None where that is not known.
     """
 
     member: Member
     keeper: bool
     keys: frozenset[ItemKey] | None
     error: PeerStoreError | None = None
-    syncing: bool | None = None
+    vote: bodies.Vote | None = None
     latency: float = 0.0
+
+    @property
+    def syncing(self) -> bool | None:
+        """Whether it is still fetching what it is to hold."""
+        return is_syncing(self.vote)
 
     def count(self, kind: Kind) -> int:
         """How many things of a kind it has at the key."""
@@ -92,6 +98,19 @@ class Trace(NamedTuple):
     def keepers(self) -> list[Holder]:
         """The first k."""
         return [holder for holder in self.holders if holder.keeper]
+
+    @property
+    def votes(self) -> tuple[int, int]:
+        """(how many keepers answer in one name, how many of those make a read
+        complete and a write certain)."""
+        voting = [holder for holder in self.keepers if holder.vote is not None and holder.keys is not None]
+        names = Counter(
+            holder.vote.name
+            for holder in voting
+            if holder.vote and holder.vote.name and holder.member.fp in holder.vote.voters
+        )
+        needed = max((holder.vote.needed for holder in voting if holder.vote), default=1)
+        return max(names.values(), default=0), min(needed, self.copies // 2 + 1)
 
     @property
     def keys(self) -> frozenset[ItemKey]:
@@ -152,8 +171,8 @@ async def _ask(pool: IPeerPool, clock: IReactorTime, member: Member, keeper: boo
                 break
     except (PeerError, RemoteError) as error:
         return Holder(member, keeper, None, error)
-    syncing = await is_syncing(pool, member, through) if keeper else None
-    return Holder(member, keeper, frozenset(keys), None, syncing, latency)
+    vote = await vote_at(pool, member, through) if keeper else None
+    return Holder(member, keeper, frozenset(keys), None, vote, latency)
 
 
 class _Step(NamedTuple):

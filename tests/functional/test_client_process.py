@@ -516,7 +516,8 @@ class GrammarTests(CommandTestCase):
             ("put", papers + "/note", "--as", "papers/more"): "bytes folder path sent",
             ("rm", "papers/more"): "dry_run folder removed",
             ("ring",): "complete copies hosts ideal last_change positions ranges",
-            ("trace", "papers/note"): "bytes chunks copies error folder holders hops key owner path version",
+            ("trace", "papers/note"): "bytes chunks copies error folder holders hops key needed owner path version"
+            " votes",
         }
         for command, names in fields.items():
             before, after = json.loads(me.does("--json", *command)) if command[0] != "rm" else None, None

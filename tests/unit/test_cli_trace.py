@@ -19,9 +19,11 @@ from peerstore.ring.lookup import Located
 from peerstore.ring.member import Member
 from peerstore.transactions.entry import NameRecord
 from peerstore.transactions.view import PathVersion
+from peerstore.wire.bodies import Vote
 
 KEY = bytes.fromhex("95") + bytes(19)
 VERSION = b"v" * 32
+MUTE = Vote(b"", (), 2)
 SILENT = PeerUnreachable("Nobody answers there.")
 
 
@@ -37,7 +39,8 @@ def key(element: bytes, kind: Kind = Kind.HEAD) -> ItemKey:
 
 def holder(number: int, *keys: ItemKey, keeper: bool = True, **more: Any) -> Holder:
     """A host that has these."""
-    return Holder(member(number), keeper, frozenset(keys), None, False if keeper else None, 0.0123)._replace(**more)
+    vote = Vote(b"n" * 16, (member(number).fp,), 2)
+    return Holder(member(number), keeper, frozenset(keys), None, vote if keeper else None, 0.0123)._replace(**more)
 
 
 def silent(number: int) -> Holder:
@@ -125,7 +128,7 @@ class TextTests(SynchronousTestCase):
         self.assertIn("  12 ms  lacks it, has 1 other version\n", text)
         self.assertIn("     05050505  192.168.100.105:30001           does not answer\n", text)
         self.assertIn("1 of 3 keepers has all of it. 1 keeper did not answer.", text)
-        text = self.text(file(), found(holder(3, key(VERSION)), holder(4, syncing=True), holder(5)))
+        text = self.text(file(), found(holder(3, key(VERSION)), holder(4, vote=MUTE), holder(5)))
         self.assertIn("does not have it, syncing\n", text)
         self.assertIn("1 of 3 keepers has all of it.\n", text)
 
@@ -144,6 +147,15 @@ class TextTests(SynchronousTestCase):
         """As far as anybody knows who answered."""
         text = self.text(Subject(KEY), found(holder(3), holder(4), silent(5)))
         self.assertIn("Nothing is stored there, as far as those who answered know. 1 keeper did not\nanswer.", text)
+
+    def test_too_few_that_vote(self) -> None:
+        """Is said: what is missing may be somewhere."""
+        text = self.text(file(), found(holder(3, key(VERSION), vote=MUTE), holder(4), silent(5)))
+        self.assertIn("1 of them votes on it just now, and 2 must", text.replace("\n", " "))
+        text = self.text(file(), found(holder(3, key(VERSION), vote=MUTE)))
+        self.assertIn("None of them votes on it just now", text.replace("\n", " "))
+        text = self.text(file(), found(holder(3, key(VERSION)), holder(4)))
+        self.assertNotIn("just now", text)
 
     def test_beyond_the_keepers(self) -> None:
         """Hosts that have something are shown, the others are not."""
@@ -233,7 +245,7 @@ class JsonTests(SynchronousTestCase):
         """All fields, as docs/operations.md lists them."""
         trace = found(holder(3, key(VERSION), key(b"w" * 32)), holder(4), silent(5), holder(6, keeper=False))
         document = json.loads(json.dumps(as_json(file(chunk(1, "ab", "c")), trace)))
-        names = "bytes chunks copies error folder holders hops key owner path version"
+        names = "bytes chunks copies error folder holders hops key needed owner path version votes"
         self.assertEqual(sorted(document), names.split())
         self.assertEqual((document["key"], document["version"], document["copies"]), (KEY.hex(), VERSION.hex(), 3))
         self.assertEqual((document["folder"], document["path"]), ("papers", r"letters/first \xff.txt"))
@@ -261,5 +273,15 @@ class JsonTests(SynchronousTestCase):
         """What is not known is null."""
         document = as_json(Subject(KEY), Trace(5, (), None, LookupFailed("Nobody."), 0))
         self.assertEqual(
-            document, {"key": KEY.hex(), "copies": None, "owner": None, "hops": [], "holders": [], "error": "Nobody."}
+            document,
+            {
+                "key": KEY.hex(),
+                "copies": None,
+                "owner": None,
+                "hops": [],
+                "holders": [],
+                "error": "Nobody.",
+                "votes": 0,
+                "needed": None,
+            },
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore import ids
-from peerstore.client.survey import HostSeen, PlaceSeen, Survey, is_syncing, survey
+from peerstore.client.survey import HostSeen, PlaceSeen, Survey, is_syncing, survey, vote_at
 from peerstore.errors import NotReady, PeerMismatch, PeerUnreachable, RemoteError
 from peerstore.wire import bodies
 from tests.support.ring import member
@@ -155,15 +156,15 @@ class IllTests(SurveyTestCase):
         self.assertEqual((host.places, len(host.positions)), ((), 2))
 
     def test_one_that_is_syncing(self) -> None:
-        """Says so for each of its ranges."""
+        """Does not vote on some of its ranges, and says so."""
         positions = {ids.to_bytes(place.id) for place in self.ring.node("b").ring.positions[:1]}  # type: ignore[union-attr]
 
-        def answer(body: bodies.GetHeads) -> Any:
-            if body.ring_id in positions:
-                raise NotReady("still fetching", status=9)
-            return None
+        def mute(body: bodies.GetHeads, answer: bodies.Items) -> bodies.Items:
+            if body.ring_id not in positions:
+                return answer
+            return msgspec.structs.replace(answer, vote=bodies.Vote(b"", (), 2))
 
-        self.wires["b"].instead("get-heads", answer)
+        self.wires["b"].after("get-heads", mute)
         seen = self.look()
         self.assertEqual([host.syncing for host in seen.hosts if host.syncing], [1])
         self.assertEqual(self.host(seen, "b").syncing, 1)
@@ -190,22 +191,24 @@ class IllTests(SurveyTestCase):
         self.assertIsInstance(self.host(seen, "b").trouble, PeerMismatch)
 
 
-class SyncingTests(SurveyTestCase):
-    """Whether a host's silence about a key means anything."""
+class VoteTests(SurveyTestCase):
+    """What a host's silence about a key means."""
 
     def test_it_says(self) -> None:
-        """That it knows all, that it does not yet, or nothing."""
+        """That it votes, that it does not yet, or nothing."""
         pool, hosts, _ = self.ring.stranger("a")
         place = hosts.position(self.ring.fp("b"), 0)
 
         def asked() -> Any:
-            return self.ring.wait(Deferred.fromCoroutine(is_syncing(pool, place, ids.to_bytes(place.id))))
+            return self.ring.wait(Deferred.fromCoroutine(vote_at(pool, place, ids.to_bytes(place.id))))
 
-        self.assertIs(asked(), False)
+        vote = asked()
+        self.assertIn(place.fp, vote.voters)
+        self.assertIs(is_syncing(vote), False)
         self.wires["b"].instead("get-heads", refusing(NotReady("still fetching", status=9)))
-        self.assertIs(asked(), True)
+        self.assertIs(is_syncing(asked()), True)
         self.wires["b"].instead("get-heads", refusing(RemoteError("no", status=12)))
-        self.assertIs(asked(), None)
+        self.assertIs(is_syncing(asked()), None)
 
 
 class OrderTests(SynchronousTestCase):

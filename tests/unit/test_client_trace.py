@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,6 +17,7 @@ from peerstore.errors import LookupFailed, NotReady, PeerError
 from peerstore.gateway.locate import Locator
 from peerstore.items import Item, Kind
 from peerstore.ring.lookup import LookupClient
+from peerstore.wire import bodies
 from tests.support.rings import Ring, Wire
 from tests.support.things import OWNER, a_chain, a_chunk, a_head, log_id
 
@@ -179,15 +181,34 @@ class HolderTests(TraceTestCase):
         self.assertEqual(found.keys, {HEAD.key})
 
     def test_one_that_is_syncing(self) -> None:
-        """Says so."""
+        """Says so; the others vote, and are enough."""
         around = self.ring.around(KEY)
 
-        def answer(body: Any) -> Any:
-            raise NotReady("still fetching", status=9)
+        def mute(body: Any, answer: bodies.Items) -> bodies.Items:
+            return msgspec.structs.replace(answer, vote=bodies.Vote(b"", (), 2))
 
-        Wire(self.ring.node(around[1])).instead("get-heads", answer)
+        self.assertEqual(self.follow(KEY).votes, (3, 2))
+        Wire(self.ring.node(around[1])).after("get-heads", mute)
         found = self.follow(KEY)
         self.assertEqual([holder.syncing for holder in found.keepers], [False, True, False])
+        self.assertEqual(found.votes, (2, 2))
+
+    def test_votes_in_different_names(self) -> None:
+        """Do not count together; neither does the vote of one that is no
+        voter, nor a need of more than there are copies."""
+
+        def rename(body: Any, answer: bodies.Items) -> bodies.Items:
+            assert answer.vote is not None
+            return msgspec.structs.replace(answer, vote=msgspec.structs.replace(answer.vote, name=b"x" * 16, needed=9))
+
+        def resign(body: Any, answer: bodies.Items) -> bodies.Items:
+            assert answer.vote is not None
+            return msgspec.structs.replace(answer, vote=msgspec.structs.replace(answer.vote, voters=()))
+
+        around = self.ring.around(KEY)
+        Wire(self.ring.node(around[0])).after("get-heads", rename)
+        Wire(self.ring.node(around[1])).after("get-heads", resign)
+        self.assertEqual(self.follow(KEY).votes, (1, 2))
 
     def test_many_things_at_one_key(self) -> None:
         """Are asked for in pages, up to a limit."""
