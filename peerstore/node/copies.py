@@ -18,6 +18,7 @@ from peerstore.gateway.patience import Patience
 from peerstore.gateway.put import Batch, batches
 from peerstore.interfaces import IPeerPool
 from peerstore.items import Item, Kind
+from peerstore.node.debts import Debts
 from peerstore.node.electorate import Electorate
 from peerstore.node.keeper import Keeper
 from peerstore.node.ranges import OwnRange, Ranges
@@ -129,6 +130,7 @@ class Copier:
         keeper: Keeper,
         ranges: Ranges,
         electorate: Electorate,
+        debts: Debts,
         hosts: HostTable,
         pool: IPeerPool,
         fp: bytes,
@@ -139,6 +141,7 @@ class Copier:
         self._keeper = keeper
         self._ranges = ranges
         self._electorate = electorate
+        self._debts = debts
         self._hosts = hosts
         self._pool = pool
         self._fp = fp
@@ -172,6 +175,11 @@ class Copier:
         if not await self._electorate.may_vote():
             for post in good:
                 post.names.pop(self._fp, None)
+        for post in good:
+            if self._fp in post.holders and not post.certain:
+                self._debts.owe(post.item.key)
+            else:
+                self._debts.paid(post.item.key)
         return [self._outcome(post) for post in posts]
 
     async def _store(self, posts: Sequence[_Posted]) -> None:

@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from peerstore import ids
 from peerstore.errors import CorruptData, StorageError
 from peerstore.interfaces import INodeStore
 from peerstore.node import votes
 from peerstore.node.arcs import Arc, ArcMap
+from peerstore.node.latest import Latest
 from peerstore.node.votes import ArcVotes, Covered, Name, Sealed, Standing
 from peerstore.ring.hosts import HostTable
 from peerstore.wire.bodies import Vote
@@ -89,10 +89,7 @@ class Electorate:
         #: The names that arcs have, by the identity of their state; see :meth:`vote`.
         self._names: dict[int, tuple[ArcVotes, bytes]] = {}
         self._watchers: list[Callable[[], None]] = []
-        self._version = 0
-        self._on_disk = 0
-        self._writing = False
-        self._waiting: list[tuple[int, Deferred[None]]] = []
+        self._disk = Latest(store, SETTING, self._pack)
 
     # -- life ------------------------------------------------------------------
 
@@ -136,13 +133,7 @@ class Electorate:
     def kept(self) -> Deferred[None]:
         """Fires once all that we are about to say is on disk; fails with a
         StorageError when it cannot be, and then it must not be said."""
-        if self._on_disk == self._version:
-            return succeed(None)
-        waiter: Deferred[None] = Deferred()
-        self._waiting.append((self._version, waiter))
-        if not self._writing:
-            self._write()
-        return waiter
+        return self._disk.kept()
 
     async def may_vote(self) -> bool:
         """Whether all that we go by is on disk by now; where that cannot be,
@@ -190,7 +181,7 @@ class Electorate:
     @property
     def version(self) -> int:
         """Grows with every change of view or arcs."""
-        return self._version
+        return self._disk.version
 
     @property
     def needed(self) -> int:
@@ -212,6 +203,11 @@ class Electorate:
     def between(self, after: int, through: int) -> list[Arc[ArcVotes]]:
         """Our state of the parts of (after, through]."""
         return self._arcs.between(after, through)
+
+    @property
+    def has_let_go_of_all(self) -> bool:
+        """Whether others vote on everything."""
+        return not self.arcs()
 
     def has_let_go(self, ring_id: bytes) -> bool:
         """Whether others vote on a key, and know all that we knew."""
@@ -390,35 +386,12 @@ class Electorate:
             self._changed()
 
     def _changed(self) -> None:
-        self._version += 1
+        self._disk.changed()
         self._names.clear()
 
-    def _write(self) -> None:
-        self._writing = True
-        version = self._version
-        saved = _Saved(
-            self.life,
-            self.born,
-            self.tell_view(),
-            tuple((ids.to_bytes(arc.after), ids.to_bytes(arc.through), arc.value) for arc in self.arcs()),
-        )
-        writing: Deferred[None] = self._store.keep_setting(SETTING, msgspec.msgpack.encode(saved))
-        writing.addBoth(self._wrote, version)
-
-    def _wrote(self, result: object, version: int) -> None:
-        self._writing = False
-        failure = result if isinstance(result, Failure) else None
-        if failure is None:
-            self._on_disk = version
-        done = [waiter for at, waiter in self._waiting if at <= version]
-        self._waiting = [(at, waiter) for at, waiter in self._waiting if at > version]
-        if self._waiting:
-            self._write()
-        for waiter in done:
-            if failure is not None:
-                waiter.errback(failure)
-            else:
-                waiter.callback(None)
+    def _pack(self) -> bytes:
+        arcs = tuple((ids.to_bytes(arc.after), ids.to_bytes(arc.through), arc.value) for arc in self.arcs())
+        return msgspec.msgpack.encode(_Saved(self.life, self.born, self.tell_view(), arcs))
 
 
 def is_open(arc: ArcVotes) -> bool:

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from peerstore import ids
 from peerstore.errors import PeerStoreError, StorageError
 from peerstore.items import ALL_KINDS
+from peerstore.node.debts import Debts
 from peerstore.node.duties import Duties
 from peerstore.node.duty import Share
 from peerstore.node.exchange import Exchange, Task
@@ -40,6 +41,7 @@ class Replicator:
 
     :param exchange: compares one share with one host.
     :param strays: takes care of what is not ours.
+    :param debts: what too few others have.
     """
 
     _log = Logger()
@@ -50,6 +52,7 @@ class Replicator:
         duties: Duties,
         exchange: Exchange,
         strays: Strays,
+        debts: Debts,
         hosts: HostTable,
         fp: bytes,
         copies: int,
@@ -58,6 +61,7 @@ class Replicator:
         self._duties = duties
         self._exchange = exchange
         self._strays = strays
+        self._debts = debts
         self._hosts = hosts
         self._fp = fp
         self._copies = copies
@@ -160,6 +164,8 @@ class Replicator:
         worked = await all_of([Deferred.fromCoroutine(self._one(share, task)) for task in tasks])
         if all(worked):
             self._done.add(share)
+            if first:
+                self._debts.paid_in(share)
         return all(worked)
 
     async def _one(self, share: Share, task: Task) -> bool:

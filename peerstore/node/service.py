@@ -24,7 +24,6 @@ from peerstore.net.factory import PeerFactory
 from peerstore.net.limits import Budget, Limits
 from peerstore.net.pool import PeerPool
 from peerstore.node.admission import Admission
-from peerstore.node.canvass import Canvass
 from peerstore.node.config import (
     DEFAULT_COPIES,
     DEFAULT_VIRTUAL_NODES,
@@ -35,25 +34,20 @@ from peerstore.node.config import (
     why_not_listening,
 )
 from peerstore.node.copies import Copier
-from peerstore.node.duties import Duties
-from peerstore.node.electorate import Electorate
-from peerstore.node.exchange import Exchange
 from peerstore.node.handlers.common import Reading
 from peerstore.node.handlers.files import FilesHandlers
 from peerstore.node.handlers.log import LogHandlers
 from peerstore.node.handlers.replicas import ReplicaHandlers
 from peerstore.node.handlers.ring import ring_handlers
+from peerstore.node.holding import Holding
 from peerstore.node.keeper import Keeper
 from peerstore.node.loopback import LoopbackPool
 from peerstore.node.ranges import Ranges
-from peerstore.node.replicate import Replicator
-from peerstore.node.strays import Strays
 from peerstore.node.watchers import Watchers
-from peerstore.ring.host import MEMBER, RingHost
+from peerstore.ring.host import RingHost
 from peerstore.ring.hosts import HostTable
 from peerstore.ring.joining import discover_settings
 from peerstore.util.lamport import LamportClock
-from peerstore.util.pace import Pace
 from peerstore.util.periodic import Periodic
 from peerstore.wire.session import SUITE_CLEAR, VERSION, Greeting
 
@@ -116,11 +110,7 @@ class NodeService(Service):
         self.pool = PeerPool(network, clock, rng, greet, self.dispatcher, lamport, limits, budget)
         self.ring: RingHost | None = None
         self.watchers = Watchers(clock)
-        self._replicator: Replicator | None = None
-        self._electorate: Electorate | None = None
-        self._canvass: Canvass | None = None
-        self._duties: Duties | None = None
-        self._strays: Strays | None = None
+        self.holding: Holding | None = None
         self._saver = Periodic(clock, self._save_hosts, lambda: SAVE_HOSTS, "keeping the known hosts")
         self._saved_version = -1
         self._not_kept = ""
@@ -139,7 +129,7 @@ class NodeService(Service):
     def is_settled(self) -> bool:
         """Whether all that concerns us has its voters, and we are one where
         we should be."""
-        return self._electorate is not None and self._electorate.at_rest
+        return self.holding is not None and self.holding.electorate.at_rest
 
     # -- life --------------------------------------------------------------------
 
@@ -187,12 +177,11 @@ class NodeService(Service):
             return
         await self._listen()
         self._build()
-        assert self.ring and self._replicator and self._electorate and self._canvass
+        assert self.ring is not None and self.holding is not None
         # Our next life is on disk before anybody hears of it.
-        await self._electorate.open()
+        await self.holding.start()
         self.ring.start()
-        self._canvass.start()
-        self._replicator.start()
+        self.holding.run()
         self._saver.start(now=False)
 
     async def _stop(self) -> None:
@@ -205,6 +194,8 @@ class NodeService(Service):
             if self._starting is not None:
                 await self._starting
         else:
+            if self.holding is not None:
+                await self.holding.hand_over()
             leaving = self.ring.leave()
             leaving.addTimeout(LEAVE, self._clock)
             leaving.addErrback(self._not_polite)
@@ -213,9 +204,8 @@ class NodeService(Service):
             await _as_deferred(self._port.stopListening())
             self._port = None
         stopping = [self._saver.stop()]
-        for part in (self._canvass, self._replicator):
-            if part is not None:
-                stopping.append(part.stop())
+        if self.holding is not None:
+            stopping.append(self.holding.stop())
         if self.ring is not None:
             stopping.append(self.ring.stop())
         # Ends what the stopping parts still wait for.
@@ -327,24 +317,15 @@ class NodeService(Service):
         ranges = Ranges(ring, self.hosts, self.fp, self.address, self.incarnation, self.copies)
         keeper = Keeper(self.store, Admission(self._runner), self.watchers)
         lanes = Lanes(TOTAL_BYTES, TOTAL_REQUESTS, HOST_BYTES, HOST_REQUESTS)
-        self._electorate = electorate = Electorate(
-            self.store, self.hosts, self.fp, self.copies, self._clock.seconds, self._entropy
+        self.holding = holding = Holding(
+            config, self.copies, self._clock, self.store, keeper, self.pool, ring, self.hosts, ranges, self._entropy
         )
-        copier = Copier(keeper, ranges, electorate, self.hosts, self.pool, self.fp, lanes, self._clock, self._rng)
+        electorate = holding.electorate
+        copier = Copier(
+            keeper, ranges, electorate, holding.debts, self.hosts, self.pool, self.fp, lanes, self._clock, self._rng
+        )
         everybody = LoopbackPool(self.pool, self.dispatcher, self.fp, self._greeting, self._clock)
         gateway = Gateway(everybody, self.hosts, ring, self._clock, self._rng, copies=self.copies, patience=10.0)
-        exchange = Exchange(self.store, keeper, self.pool, Pace(self._clock, config.repair_rate))
-        self._canvass = canvass = Canvass(self._clock, electorate, ranges, exchange, self.hosts, self.pool)
-        self._duties = duties = Duties(electorate, self.hosts, self._clock, config.repair_grace)
-        self._strays = strays = Strays(self.store, duties, electorate, exchange, self.hosts, self.pool)
-        self._replicator = replicator = Replicator(
-            self._clock, duties, exchange, strays, self.hosts, self.fp, self.copies
-        )
-        for part in (canvass, replicator):
-            ring.watch_changes(part.ring_changed)
-            electorate.watch(part.ring_changed)
-        ring.watch_changes(self._perhaps_first)
-        ring.watch_drops(electorate.suspect)
         passes = max(1, config.workers // 2)
         self.dispatcher.serve(ring_handlers(ring.handlers()))
         reading = Reading()
@@ -352,15 +333,10 @@ class NodeService(Service):
         self.dispatcher.serve(files.handlers())
         logs = LogHandlers(self.store, copier, electorate, self.watchers, self._clock, reading)
         self.dispatcher.serve(logs.handlers())
-        replicas = ReplicaHandlers(self.store, keeper, electorate, self.hosts, strays, canvass.ring_changed, reading)
+        replicas = ReplicaHandlers(
+            self.store, keeper, electorate, self.hosts, holding.strays, holding.canvass.ring_changed, reading
+        )
         self.dispatcher.serve(replicas.handlers())
-
-    def _perhaps_first(self) -> None:
-        """A node that is alone, and never met anybody, begins a ring: it is
-        the one that votes there, until others come."""
-        assert self.ring is not None and self._electorate is not None
-        if self.ring.status == MEMBER and self.ring.alone and not self.hosts.fps():
-            self._electorate.found()
 
     def _greeting(self) -> Greeting:
         return Greeting(

@@ -1,0 +1,126 @@
+"""How a node goes: for a while, or for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from peerstore import ids
+from peerstore.errors import PeerStoreError, UsageError
+from peerstore.interfaces import INodeStore
+from peerstore.items import ALL_KINDS, ItemKey
+from peerstore.node.canvass import Canvass
+from peerstore.node.debts import Debts
+from peerstore.node.duties import Duties
+from peerstore.node.duty import share_of
+from peerstore.node.electorate import Electorate
+from peerstore.node.exchange import Exchange
+from peerstore.node.replicate import Replicator
+from peerstore.node.strays import Strays
+from peerstore.ring.host import RingHost
+from peerstore.ring.hosts import HostTable
+from peerstore.util.together import all_of
+
+__all__ = ["Farewell"]
+
+#: Seconds between two looks at what is left.
+AGAIN = 1.0
+_ALL = bytes(20)
+
+
+class Farewell:
+    """Sees to it that nothing is missed when this node is gone.
+
+    :param copies: k.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        store: INodeStore,
+        ring: RingHost,
+        hosts: HostTable,
+        electorate: Electorate,
+        canvass: Canvass,
+        duties: Duties,
+        strays: Strays,
+        replicator: Replicator,
+        exchange: Exchange,
+        debts: Debts,
+        copies: int,
+    ) -> None:
+        self._clock = clock
+        self._store = store
+        self._ring = ring
+        self._hosts = hosts
+        self._electorate = electorate
+        self._canvass = canvass
+        self._duties = duties
+        self._strays = strays
+        self._replicator = replicator
+        self._exchange = exchange
+        self._debts = debts
+        self._copies = copies
+
+    # -- for a while ---------------------------------------------------------------
+
+    async def for_a_while(self) -> None:
+        """Push what too few others have; all else is theirs already."""
+        groups: dict[bytes, list[ItemKey]] = {}
+        found = self._duties.shares()
+        for key in self._debts.all():
+            share = share_of(found, ids.from_bytes(key.ring_id))
+            for fp in share.now if share is not None else ():
+                if fp != self._electorate.fp:
+                    groups.setdefault(fp, []).append(key)
+        await all_of([Deferred.fromCoroutine(self._give(fp, keys)) for fp, keys in groups.items()])
+
+    async def _give(self, fp: bytes, keys: list[ItemKey]) -> None:
+        try:
+            if fp in self._hosts:
+                await self._exchange.give(self._hosts.position(fp, 0), keys)
+        except PeerStoreError as error:
+            self._log.info(
+                "{host} could not be given what only this node has: {why}", host=ids.short(fp), why=error.what
+            )
+
+    # -- for good --------------------------------------------------------------------
+
+    async def for_good(self, say: Callable[[int], None]) -> None:
+        """Hand everything over, and leave the ring when k others (or all there
+        are) have it.  We go on serving meanwhile; what this disk holds stays on it.
+
+        :param say: told now and then how many items are still to go.
+        :raises peerstore.errors.UsageError: when there is nobody to take it.
+        """
+        if not self._duties.others():
+            raise UsageError(
+                "No other node of the ring answers: what this one holds would be lost.",
+                "Start others first, and wait until `peerstore ring` shows them.",
+            )
+        self._log.info("this node hands over what it holds, to leave the ring for good")
+        await self._replicator.stop()
+        self._electorate.withdraw()
+        await self._all_with_others(say)
+        await self._ring.leave(retired=True)
+        # Clients may have brought more until a moment ago.
+        await self._all_with_others(say)
+        self._log.info("all that this node held is with others: it is retired")
+
+    async def _all_with_others(self, say: Callable[[int], None]) -> None:
+        while True:
+            self._canvass.ring_changed()
+            before = await self._store.range_digest(_ALL, _ALL, ALL_KINDS)
+            enough = max(1, min(self._copies, self._duties.others()))
+            left = await self._strays.round(enough, drop=False)
+            after = await self._store.range_digest(_ALL, _ALL, ALL_KINDS)
+            say(left)
+            if not left and before == after and self._electorate.has_let_go_of_all:
+                return
+            await deferLater(self._clock, AGAIN)  # type: ignore[arg-type]

@@ -1,0 +1,130 @@
+"""All parts of a node that see to copies, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from peerstore import ids
+from peerstore.errors import UsageError
+from peerstore.interfaces import INodeStore, IPeerPool
+from peerstore.node.canvass import Canvass
+from peerstore.node.config import NodeConfig
+from peerstore.node.debts import Debts
+from peerstore.node.duties import Duties
+from peerstore.node.electorate import Electorate
+from peerstore.node.exchange import Exchange
+from peerstore.node.farewell import Farewell
+from peerstore.node.keeper import Keeper
+from peerstore.node.ranges import Ranges
+from peerstore.node.replicate import Replicator
+from peerstore.node.strays import Strays
+from peerstore.ring.host import MEMBER, RingHost
+from peerstore.ring.hosts import HostTable
+from peerstore.util.pace import Pace
+
+__all__ = ["Holding"]
+
+#: The longest (s) that what only we have is pushed to others before we go.
+HAND_OVER = 60.0
+
+
+class Holding:
+    """Who votes, who holds, and how copies get there.
+
+    :param pool: reaches the other hosts.
+    :param entropy: gives random bytes.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        copies: int,
+        clock: IReactorTime,
+        store: INodeStore,
+        keeper: Keeper,
+        pool: IPeerPool,
+        ring: RingHost,
+        hosts: HostTable,
+        ranges: Ranges,
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        fp = ring.fp
+        self._clock = clock
+        self._ring = ring
+        self._hosts = hosts
+        self.debts = debts = Debts()
+        self.electorate = electorate = Electorate(store, hosts, fp, copies, clock.seconds, entropy)
+        exchange = Exchange(store, keeper, pool, Pace(clock, config.repair_rate))
+        self.canvass = canvass = Canvass(clock, electorate, ranges, exchange, hosts, pool)
+        self.duties = duties = Duties(electorate, hosts, clock, config.repair_grace)
+        self.strays = strays = Strays(store, duties, electorate, exchange, hosts, pool)
+        self.replicator = replicator = Replicator(clock, duties, exchange, strays, debts, hosts, fp, copies)
+        self.farewell = Farewell(
+            clock, store, ring, hosts, electorate, canvass, duties, strays, replicator, exchange, debts, copies
+        )
+        for part in (canvass, replicator):
+            ring.watch_changes(part.ring_changed)
+            electorate.watch(part.ring_changed)
+        ring.watch_changes(self._perhaps_first)
+        ring.watch_drops(electorate.suspect)
+
+    async def start(self) -> None:
+        """Begin a new life; it is on disk when this returns.
+
+        :raises peerstore.errors.StorageError: when it cannot be.
+        """
+        await self.electorate.open()
+
+    def run(self) -> None:
+        """Begin the rounds."""
+        self.canvass.start()
+        self.replicator.start()
+
+    def stop(self) -> Deferred[None]:
+        """End them."""
+        ending = DeferredList([self.canvass.stop(), self.replicator.stop()], consumeErrors=True)
+        return ending.addCallback(lambda _: None)
+
+    async def hand_over(self) -> None:
+        """What others lack, before we go; for no longer than people wait."""
+        if not self._ring.serving:
+            return
+        handing = Deferred.fromCoroutine(self.farewell.for_a_while())
+        handing.addTimeout(HAND_OVER, self._clock)
+        handing.addErrback(self._not_handed_over)
+        await handing
+
+    def retire(self, say: Callable[[int], None]) -> Deferred[None]:
+        """Leave the ring for good: see ``farewell``.  Fires when all that we
+        hold is with others; the node is to be stopped then."""
+        return Deferred.fromCoroutine(self.farewell.for_good(say))
+
+    def retire_lost(self, fp: bytes) -> None:
+        """Another host is gone for good, and whatever only it had with it.
+
+        :raises peerstore.errors.UsageError: when it is not known, or lives.
+        """
+        if fp == self._ring.fp or self._hosts.is_alive(fp):
+            raise UsageError(
+                f"{ids.short(fp)} is alive.",
+                "Run `peerstore node retire DATA` there, so that it hands over what it has.",
+            )
+        if fp not in self._hosts and not self._hosts.is_retired(fp):
+            raise UsageError(f"Nobody here knows a node {ids.short(fp)}.", "`peerstore ring` names them all.")
+        self._ring.retire(fp)
+
+    def _not_handed_over(self, failure: Failure) -> None:
+        self._log.warn("others could not be given all that only this node has: {why}", why=failure.getErrorMessage())
+
+    def _perhaps_first(self) -> None:
+        """A node that is alone, and never met anybody, begins a ring: it is
+        the one that votes there, until others come."""
+        if self._ring.status == MEMBER and self._ring.alone and not self._hosts.fps():
+            self.electorate.found()
