@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from peerstore.cli.asking import ask_node
 from peerstore.cli.context import Options, Verb
 from peerstore.cli.output import human, out, print_json
 from peerstore.storage.listing import list_keys
@@ -17,6 +18,31 @@ __all__ = ["node"]
 @click.group()
 def node() -> None:
     """Look at one storage node."""
+
+
+@node.command(cls=Verb)
+@click.argument("data", metavar="DATA", type=click.Path())
+@click.option(
+    "--lost", metavar="FP", help="Retire another node, which is gone for good: its fingerprint, or the start of it."
+)
+@click.pass_obj
+def retire(options: Options, data: str, lost: str | None) -> None:
+    """Take the node with data folder DATA out of its ring for good.
+
+    It has to be running. It hands over all that it holds, waits until others
+    have read it, and ends. With --lost it stays, and another node, one that
+    died and will not be back, is counted no more.
+    """
+    asked = {"do": "retire-lost", "host": lost} if lost else {"do": "retire"}
+    for answer in ask_node(Path(data).expanduser(), asked):
+        if options.as_json:
+            out.print_json(data=answer)
+        elif answer.get("left"):
+            out.print(Text(f"{answer['left']} items are still to be taken over by others"))
+        elif answer.get("done"):
+            out.print(
+                Text("The lost node is retired." if lost else "The node is retired: others have all that it held.")
+            )
 
 
 @node.command(cls=Verb)

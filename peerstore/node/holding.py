@@ -106,18 +106,21 @@ class Holding:
         hold is with others; the node is to be stopped then."""
         return Deferred.fromCoroutine(self.farewell.for_good(say))
 
-    def retire_lost(self, fp: bytes) -> None:
+    def retire_lost(self, name: str) -> None:
         """Another host is gone for good, and whatever only it had with it.
 
+        :param name: its fingerprint as hex digits, or the first 8 or more.
         :raises peerstore.errors.UsageError: when it is not known, or lives.
         """
+        known = [fp for fp in (self._ring.fp, *self._hosts.fps()) if fp.hex().startswith(name.lower())]
+        if len(name) < 8 or len(known) != 1:
+            raise UsageError(f"No node here is known as {name}.", "`peerstore ring` names them all.")
+        (fp,) = known
         if fp == self._ring.fp or self._hosts.is_alive(fp):
             raise UsageError(
                 f"{ids.short(fp)} is alive.",
                 "Run `peerstore node retire DATA` there, so that it hands over what it has.",
             )
-        if fp not in self._hosts and not self._hosts.is_retired(fp):
-            raise UsageError(f"Nobody here knows a node {ids.short(fp)}.", "`peerstore ring` names them all.")
         self._ring.retire(fp)
 
     def _not_handed_over(self, failure: Failure) -> None:

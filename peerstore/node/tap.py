@@ -15,6 +15,7 @@ from peerstore.crypto.keys import KeyPair
 from peerstore.errors import HostRetired, KeyInUse, PeerStoreError, UsageError
 from peerstore.net.network import EndpointNetwork, parse_client_address
 from peerstore.node.config import DEFAULT_REPAIR_GRACE, DEFAULT_REPAIR_RATE, NodeConfig
+from peerstore.node.control import Control, Say
 from peerstore.node.preflight import check_data, check_listen
 from peerstore.node.service import NodeService
 from peerstore.storage.sqlite_store import SqliteNodeStore
@@ -135,6 +136,8 @@ class _Node(NodeService):
             options["repair-rate"],
             float(options["repair-grace"]),
         )
+        commands = {"retire": self._retire, "retire-lost": self._retire_lost}
+        self._control = Control(reactor, self._folder, commands)
         super().__init__(
             config,
             b"",
@@ -154,6 +157,22 @@ class _Node(NodeService):
         )
         self.identify(key.spki)
         await super()._start()
+        self._control.start()
+
+    async def _stop(self) -> None:
+        await self._control.stop()
+        await super()._stop()
+
+    def _retire(self, asked: dict[str, Any], say: Say) -> Any:
+        if self.holding is None:
+            raise UsageError("This node is still starting.", "Try again in a moment.")
+        retiring = self.holding.retire(lambda left: say({"left": left}))
+        return retiring.addCallback(lambda _: self._reactor.callLater(0.5, self._reactor.stop))
+
+    def _retire_lost(self, asked: dict[str, Any], say: Say) -> None:
+        if self.holding is None:
+            raise UsageError("This node is still starting.", "Try again in a moment.")
+        self.holding.retire_lost(str(asked.get("host")))
 
     def _give_up(self, error: BaseException) -> None:
         """Say why in one line, and end with an exit status that is not 0."""
