@@ -440,6 +440,40 @@ class ErrorTests(UpkeepTestCase):
         self.ideal(60)
 
 
+class OneAtATimeTests(UpkeepTestCase):
+    """A position asks one maintenance question at a time."""
+
+    def test_rounds_and_merges_wait_for_each_other(self) -> None:
+        """Whoever begins one while another is under way."""
+        name = self.in_order()[0]
+        place, pool = self.place(name), self.host(name).pool
+        call, waiting, most = pool.call, [0], [0]
+
+        def counted(address: str, method: str, *rest: Any) -> Any:
+            answer = call(address, method, *rest)
+            if method == "get-neighbours":
+                waiting[0] += 1
+                most[0] = max(most[0], waiting[0])
+                answer.addBoth(self.over, waiting)
+            return answer
+
+        self.patch(pool, "call", counted)
+        others = [self.place(other).member for other in self.in_order()[1:]]
+        for _ in range(20):
+            self.host(name).hurry()
+            ending = [place.round(), place.adopt(others[0]), place.round(), place.adopt(others[-1])]
+            self.net.run(0.001)
+            for done in ending:
+                self.net.result(done)
+        self.assertEqual((most[0], waiting[0]), (1, 0))
+
+    @staticmethod
+    def over(result: Any, waiting: list[int]) -> Any:
+        """One question less is waited for."""
+        waiting[0] -= 1
+        return result
+
+
 class PeriodTests(UpkeepTestCase):
     """How often: each quiet round 1.5 times longer, any change begins anew."""
 
