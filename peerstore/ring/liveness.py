@@ -77,7 +77,9 @@ class Liveness:
         if host.hosts.is_alive(fp):
             self._log.info("{fp} {why} and is left out of the ring", fp=ids.short(fp), why=why)
         host.hosts.dead(fp)
-        for place in host.positions:
+        # Twice: one that lost everybody goes on from what a sibling knows,
+        # which may not have dropped it yet.
+        for place in 2 * host.positions:
             place.update(steps.drop_host(place.state, fp))
             place.fingers.drop_host(fp)
         host.tell_drop(fp)

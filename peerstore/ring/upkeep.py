@@ -102,7 +102,14 @@ class PositionUpkeep:
         return [*before, *self.state.successors]
 
     def update(self, state: PositionState) -> bool:
-        """Take a new state over; true when predecessor or list changed."""
+        """Take a new state over; true when predecessor or list changed.
+
+        With nobody left, but siblings that stand, we are not alone on the
+        circle, and claim nothing: we go on from what the nearest of them knows.
+        """
+        near = self._nearest_sibling()
+        if near is not None and self.is_member and state.first is None:
+            state = steps.adopted(state, near.member, near.successors)
         changed = state.epoch != self.state.epoch
         self.state = state
         if changed:
@@ -160,6 +167,11 @@ class PositionUpkeep:
             self._overlooked_since = now
         elif now - self._overlooked_since > OVERLOOKED:
             self.host.liveness.overlooked(asked)
+
+    def _nearest_sibling(self) -> PositionUpkeep | None:
+        """The next of our host's other positions that have joined."""
+        standing = [place for place in self.host.positions if place.is_member and place is not self]
+        return min(standing, key=lambda place: ids.distance(self.state.me, place.id), default=None)
 
     async def _consult_table(self) -> None:
         """Whoever is known to sit between us and our first successor is asked

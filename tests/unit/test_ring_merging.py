@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore import ids
 from peerstore.errors import LookupFailed
+from peerstore.ring import position as steps
 from peerstore.ring.lookup import Located
 from tests.support.ring_net import RingNet, address_of, record_of
 
@@ -238,6 +239,52 @@ class LoneTests(MergeTestCase):
         self.assertTrue(lone.alone)
         lone.contacted(address_of(names[0]))
         self.ideal(2)
+
+
+class LostPositionTests(MergeTestCase):
+    """A position all of whose entries were one dead host's, while its host's
+    other positions are well."""
+
+    knows_all = False
+
+    def setUp(self) -> None:
+        self.names = self.net_of(3, 3, 2)
+        self.host = self.net.machines["m0"].ring
+        self.lost = self.host.positions[1]
+
+    def lose(self) -> None:
+        """All that it knows is of m1, which is dead."""
+        gone = self.net.machines["m1"]
+        entries = sorted(gone.ring.positions, key=lambda place: ids.distance(self.lost.id, place.id))
+        first, second = entries[0].member, entries[-1].member
+        self.lost.update(self.lost.state._replace(predecessor=second, successors=(first,), epoch=99))
+        gone.crash()
+        self.host.liveness.drop(gone.fp)
+
+    def test_it_comes_back(self) -> None:
+        """Its siblings know the way, also where nobody has the table, and
+        nobody has it in a list any more."""
+        self.lose()
+        for machine in self.net.running():
+            for place in machine.ring.positions:
+                if place is not self.lost:
+                    place.update(steps.drop_member(place.state, self.lost.id))
+        self.ideal(30)
+
+    def test_it_claims_nothing_that_is_not_its_own(self) -> None:
+        """Not at any moment: it is not alone on the circle."""
+        self.lose()
+        self.assertFalse(self.host.alone)
+        for number in range(16):
+            key = number * ids.RING_SIZE // 16
+            located = self.net.result(self.host.lookup(key))
+            self.assertIsNotNone(located.predecessor_id, number)
+
+    def test_all_of_them_at_once(self) -> None:
+        """Then they are a ring of their own, and come back from there."""
+        for place in self.host.positions:
+            place.update(place.state._replace(predecessor=None, successors=(), suspected=False, epoch=99))
+        self.ideal(60)
 
 
 class WoundTests(MergeTestCase):
