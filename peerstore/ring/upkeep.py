@@ -133,7 +133,7 @@ class PositionUpkeep:
 
     async def _round(self) -> None:
         asked_predecessor = await self._rectify()
-        await self._consult_table()
+        await self._look_between()
         await self._stabilize()
         if not asked_predecessor:
             await self._check_predecessor()
@@ -173,13 +173,18 @@ class PositionUpkeep:
         standing = [place for place in self.host.positions if place.is_member and place is not self]
         return min(standing, key=lambda place: ids.distance(self.state.me, place.id), default=None)
 
-    async def _consult_table(self) -> None:
+    async def _look_between(self) -> None:
         """Whoever is known to sit between us and our first successor is asked
-        at once: nobody has to tell us of it first."""
-        near = self.host.hosts.next_after(self.state.me) if self.host.knows_all else None
-        first = self.state.first
-        if near is not None and (first is None or ids.between(self.state.me, near.id, first.id)):
-            await self._adopt(near)
+        at once: nobody has to tell us of it first.  Known are our siblings,
+        and those in the table."""
+        sibling = self._nearest_sibling()
+        near = [sibling.member] if sibling is not None else []
+        listed = self.host.hosts.next_after(self.state.me) if self.host.knows_all else None
+        near += [listed] if listed is not None else []
+        for candidate in near:
+            first = self.state.first
+            if first is None or ids.between(self.state.me, candidate.id, first.id):
+                await self._adopt(candidate)
 
     def adopt(self, candidate: Member) -> Deferred[None]:
         """Somebody between us and our successor was heard of: ask, adopt, in

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore import ids
 from peerstore.errors import LookupFailed
+from peerstore.ring import joining
 from peerstore.ring import position as steps
 from peerstore.ring.lookup import Located
 from tests.support.ring_net import RingNet, address_of, record_of
@@ -279,6 +280,21 @@ class LostPositionTests(MergeTestCase):
             key = number * ids.RING_SIZE // 16
             located = self.net.result(self.host.lookup(key))
             self.assertIsNotNone(located.predecessor_id, number)
+
+    def test_some_of_them_are_a_ring_of_their_own(self) -> None:
+        """Two of a host's three positions know nobody but each other, and
+        nobody else knows them.  No probe is needed for that."""
+        self.patch(joining, "PROBE_CHANCE", 0.0)
+        self.net = RingNet(virtual_nodes=3, list_size=2, knows_all=False)
+        names = self.net.frozen(3)
+        apart = self.net.machines["m0"].ring.positions[:2]
+        rest = [place for machine in self.net.running() for place in machine.ring.positions if place not in apart]
+        for ring in (apart, sorted(rest, key=lambda place: place.id)):
+            for number, place in enumerate(ring):
+                before, after = ring[number - 1].member, ring[(number + 1) % len(ring)].member
+                place.update(place.state._replace(predecessor=before, successors=(after,), epoch=99))
+        self.net.thaw(names)
+        self.ideal(5)
 
     def test_all_of_them_at_once(self) -> None:
         """Then they are a ring of their own, and come back from there."""
