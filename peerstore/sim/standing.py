@@ -31,6 +31,8 @@ class Standing:
         self.error: Measure | None = None
         #: Somebody who is gone was still listed somewhere.
         self.haunted = False
+        #: An answer of somebody who is gone was still on its way.
+        self.ghosts = False
 
     @property
     def time(self) -> str:
@@ -49,7 +51,8 @@ class Standing:
         standing.grown = all(origin.grown for origin in origins)
         standing.fine = all(origin.fine for origin in origins)
         if len(origins) == 1:
-            standing.principals, standing.error, standing.haunted = last.principals, last.error, last.haunted
+            standing.principals, standing.error = last.principals, last.error
+            standing.haunted, standing.ghosts = last.haunted, last.ghosts
         return standing
 
 

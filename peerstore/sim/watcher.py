@@ -29,6 +29,7 @@ from peerstore.sim.invariants import RING_INVARIANTS, MemberState, Violation, ch
 from peerstore.sim.members import Members
 from peerstore.sim.refinement import View
 from peerstore.sim.standing import Standing, parts_of
+from peerstore.sim.witness import Question
 
 if TYPE_CHECKING:
     from peerstore.sim.world import World
@@ -50,6 +51,7 @@ class Watcher:
         self._world = world
         self._bound = bound
         self.members = Members(world, world.violated, self._note_list, self._same_part)
+        world.board.watch_questions(self._note_lists_for)
         self._snapshot: Snapshot = {}
         self._parts: list[frozenset[str]] = []
         self._standings: dict[frozenset[str], Standing] = {}
@@ -104,9 +106,7 @@ class Watcher:
         members = self.members
         members.seen()
         for question in self._world.board.questions.values():
-            for member in self._world.board.asked_members(question):
-                if member in members.watched:
-                    self._note_list(member, members.watched[member].view)
+            self._note_lists_for(question)
         before, self._snapshot = self._snapshot, members.live()
         churn = bool(why) or before.keys() != self._snapshot.keys()
         standings = {}
@@ -186,17 +186,18 @@ class Watcher:
     def _look_at_measure(self, standing: Standing, members: Snapshot, lists: Lists, churn: bool) -> None:
         """I13: between comings and goings it only gets better, F* or not.
 
-        Of lists beyond their first entries that holds once whoever is gone is
-        gone from all of them: a list that is on its way may bring him back to
-        somebody who knew already.
+        Of first entries and predecessors that holds once no answer of those
+        who are gone is on its way; of lists as a whole once nobody who is gone
+        is named in any: he may be brought back to somebody who knew already.
         """
         named = {entry for state in members.values() for entry in (*state.successors, state.predecessor)}
         named.update(entry for extended in lists for entry in extended)
         named.discard(None)
         error, before = measure(members, self._world.list_size, lists), standing.error
-        haunted = standing.haunted
+        haunted, ghosts = standing.haunted, standing.ghosts
         standing.error, standing.haunted = error, not members.keys() >= named
-        if before is None or churn:
+        standing.ghosts = any(extended[0] not in members for extended in lists)
+        if before is None or churn or ghosts:
             return
         self.checks["I13"] += 1
         if error.near > before.near or (error > before and not haunted):
@@ -206,23 +207,33 @@ class Watcher:
 
     def _note_list(self, member: int, view: View) -> None:
         """Whoever asked a member may be told what it holds now."""
-        if view.is_member:
-            board, extended = self._world.board, (member, *view.successors)
-            for question in board.questions.values():
-                if member in board.asked_members(question) and extended not in question.lists:
-                    question.lists.append(extended)
+        board = self._world.board
+        for question in board.questions.values():
+            if member in board.asked_members(question):
+                self._may_bring(question, member, view)
+
+    def _note_lists_for(self, question: Question) -> None:
+        """Whoever asks this may be told what those whom it asks hold now."""
+        for member in self._world.board.asked_members(question):
+            if member in self.members.watched:
+                self._may_bring(question, member, self.members.watched[member].view)
+
+    def _may_bring(self, question: Question, member: int, view: View) -> None:
+        extended = (member, *view.successors)
+        if not view.is_member or extended in question.lists:
+            return
+        # While the way is cut nothing gets onto it; what is on it may arrive.
+        if self._world.network.joined(question.machine, self._world.board.names.get(question.fp or b"", "")):
+            question.lists.append(extended)
 
     def _on_their_way(self, part: frozenset[str]) -> Lists:
         """All lists that hosts here may yet take over."""
-        board, network = self._world.board, self._world.network
+        board = self._world.board
         found: dict[tuple[int, ...], None] = {}
         for question in board.questions.values():
             positions = board.positions[question.asker]
             askers = [self.members.watched[at] for at in positions if at in self.members.watched]
             if not askers or question.machine not in part:
-                continue
-            if not network.joined(question.machine, board.names.get(question.fp or b"", "")):
-                # Held back, at least until the cut is mended.
                 continue
             # Who is a member already takes no list over from a lookup.
             if question.method == "get-neighbours" or not all(asker.view.is_member for asker in askers):

@@ -59,6 +59,7 @@ class Board:
         self.at: dict[str, bytes] = {}
         self.questions: dict[int, Question] = {}
         self._count = 0
+        self._watch: Callable[[Question], None] | None = None
         self._leaving: dict[bytes, float] = {}
         self._notices: dict[int, dict[int, float]] = {}
 
@@ -67,10 +68,16 @@ class Board:
         ids = self.positions.get(ref.fp) if ref is not None else None
         return ids[ref.index] if ids is not None and ref is not None and ref.index < len(ids) else None
 
+    def watch_questions(self, callback: Callable[[Question], None]) -> None:
+        """*callback(question)* for each that is asked from now on."""
+        self._watch = callback
+
     def asked(self, question: Question) -> int:
         """A question is on its way; its number."""
         self._count += 1
         self.questions[self._count] = question
+        if self._watch is not None:
+            self._watch(question)
         return self._count
 
     def asked_members(self, question: Question) -> tuple[int, ...]:
