@@ -40,6 +40,7 @@ cli.add_command(data)
 @click.option("--minutes", type=click.FloatRange(min=0), help="As many runs as that allows, one table.")
 @click.option("--first", type=int, help="The first seed with --minutes.  [default: by the clock]")
 @click.option("--cores", type=click.IntRange(1), help="Processes for many runs.  [default: all cores]")
+@click.option("--large", is_flag=True, help="Up to forty positions and an hour, not twelve and ten minutes.")
 @click.option("--shrink", is_flag=True, help="Find the shortest schedule that fails in the same way.")
 @click.option("--only", metavar="N,N,...", help="Only these events of the seed's schedule.")
 @click.option("--without", metavar="HOST,...", help="Without these hosts.")
@@ -56,6 +57,7 @@ def ring(
     minutes: float | None,
     first: int | None,
     cores: int | None,
+    large: bool,
     shrink: bool,
     only: str | None,
     without: str | None,
@@ -72,7 +74,7 @@ def ring(
     at.  The exit status says whether everything held."""
     _log_to_screen(verbose)
     if seeds is not None or minutes is not None:
-        _many(seeds, minutes, first, cores or multiprocessing.cpu_count(), as_json)
+        _many(seeds, minutes, first, cores or multiprocessing.cpu_count(), large, as_json)
         return
     seed = 1 if seed is None else seed
     changes: dict[str, Any] = {
@@ -81,11 +83,11 @@ def ring(
         "list_size": list_size,
         "knows_all": knows_all,
     }
-    setting = setting_for(seed)._replace(**{name: value for name, value in changes.items() if value is not None})
+    setting = setting_for(seed, large)._replace(**{name: value for name, value in changes.items() if value is not None})
     events = make_schedule(seed, setting)
     chosen = sorted({int(number) for number in only.split(",") if number}) if only is not None else None
     gone = without.split(",") if without else []
-    options = _options(changes)
+    options = " --large" * large + _options(changes)
     if shrink:
         shrunk = shrink_run(seed, setting, events, chosen, gone, lambda what: click.echo(what, err=as_json))
         if shrunk is None:
@@ -203,7 +205,7 @@ def _counted(counts: dict[str, int]) -> str:
 # -- many seeds ----------------------------------------------------------------------
 
 
-def _many(seeds: str | None, minutes: float | None, first: int | None, cores: int, as_json: bool) -> None:
+def _many(seeds: str | None, minutes: float | None, first: int | None, cores: int, large: bool, as_json: bool) -> None:
     began = time.monotonic()
     if seeds is not None:
         low, _, high = seeds.partition("-")
@@ -217,7 +219,7 @@ def _many(seeds: str | None, minutes: float | None, first: int | None, cores: in
         wanted = itertools.count(first)
     limit = None if minutes is None else began + 60 * minutes
     tally = Tally()
-    for row in run_rings(wanted, cores, lambda: limit is None or time.monotonic() < limit):
+    for row in run_rings(wanted, cores, lambda: limit is None or time.monotonic() < limit, large):
         tally.add(row)
         for problem in row.problems[:1]:
             click.echo(f"FAILED: seed {row.seed}: {problem}", err=as_json)
@@ -233,7 +235,9 @@ def _many(seeds: str | None, minutes: float | None, first: int | None, cores: in
             f"{time.monotonic() - began:.0f} s on {cores} cores"
         )
         for row in tally.failures:
-            click.echo(f"Replay it with: peerstore-sim ring --seed {row.seed}; shrink it with --shrink")
+            click.echo(
+                f"Replay it with: peerstore-sim ring --seed {row.seed}{' --large' * large}; shrink it with --shrink"
+            )
         click.echo("everything held" if not tally.failures else f"{len(tally.failures)} seeds FAILED")
     sys.exit(1 if tally.failures or not tally.sums else 0)
 

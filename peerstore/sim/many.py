@@ -58,9 +58,11 @@ class Tally:
             self.failures.append(row)
 
 
-def run_rings(seeds: Iterable[int], cores: int, go_on: Callable[[], bool] = lambda: True) -> Iterator[Row]:
+def run_rings(
+    seeds: Iterable[int], cores: int, go_on: Callable[[], bool] = lambda: True, large: bool = False
+) -> Iterator[Row]:
     """Run seeds of rings, see :func:`run_many`."""
-    return run_many(_row_of, seeds, cores, go_on)
+    return run_many(_large_row_of if large else _row_of, seeds, cores, go_on)
 
 
 def run_many(
@@ -112,9 +114,13 @@ def in_columns(lines: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
 
 
-def _row_of(seed: int) -> Row:
-    result: ChurnResult = run_churn(seed)
-    setting = setting_for(seed)
+def _large_row_of(seed: int) -> Row:
+    return _row_of(seed, large=True)
+
+
+def _row_of(seed: int, large: bool = False) -> Row:
+    setting = setting_for(seed, large)
+    result: ChurnResult = run_churn(seed, setting)
     return Row(
         seed,
         f"{'v = 1' if setting.virtual_nodes == 1 else 'v > 1'}, {'' if setting.knows_all else 'no '}table",

@@ -18,9 +18,11 @@ __all__ = ["Event", "Setting", "make_schedule", "setting_for"]
 
 #: Virtual seconds of one run, and how many of them at the end are quiet.
 SECONDS = 600.0
+LARGE_SECONDS = 3600.0
 QUIET = 150.0
-#: At most so many positions.
+#: At most so many positions; large runs have more than that.
 POSITIONS = 12
+LARGE_POSITIONS = 40
 
 
 class Event(NamedTuple):
@@ -68,17 +70,21 @@ class Setting(NamedTuple):
     seconds: float = SECONDS
 
 
-def setting_for(seed: int) -> Setting:
+def setting_for(seed: int, large: bool = False) -> Setting:
     """The setting of a seed: at most twelve positions, lists of two to four,
-    half of the seeds without tables of all hosts."""
+    half of the seeds without tables of all hosts.
+
+    :param large: up to forty positions instead, lists of four to eight, and an
+        hour.
+    """
     chance = Decisions(seed)
 
     def one_of(kind: str, choices: Sequence[float]) -> float:
         return choices[chance.number("setting", kind) % len(choices)]
 
     virtual_nodes = int(one_of("virtual nodes", (1, 1, 1, 1, 2, 3)))
-    most = POSITIONS // virtual_nodes
-    fewest = min(most, 6)
+    most = (LARGE_POSITIONS if large else POSITIONS) // virtual_nodes
+    fewest = most * 3 // 4 if large else min(most, 6)
     faults = Faults(
         loss=one_of("loss", (0.0, 0.005, 0.02)),
         duplication=one_of("duplication", (0.0, 0.0, 0.0005)),
@@ -89,11 +95,12 @@ def setting_for(seed: int) -> Setting:
         hosts=fewest + chance.number("setting", "hosts") % (most - fewest + 1),
         virtual_nodes=virtual_nodes,
         # Lists must reach past one host's own positions.
-        list_size=max(int(one_of("list size", (2, 3, 4))), virtual_nodes + 1),
+        list_size=max(int(one_of("list size", (4, 6, 8) if large else (2, 3, 4))), virtual_nodes + 1),
         knows_all=seed % 2 == 0,
         longest_period=one_of("longest period", (5.0, 15.0, 30.0)),
         gap=one_of("gap", (8.0, 15.0, 30.0)),
         faults=faults,
+        seconds=LARGE_SECONDS if large else SECONDS,
     )
 
 

@@ -84,7 +84,7 @@ class Watcher:
     def due(self) -> None:
         """Now and then: whether anything is suspended for too long."""
         now, network = self._world.clock.seconds(), self._world.network
-        if not all(standing.held for standing in self._standings.values()):
+        if not all(standing.held and standing.fine for standing in self._standings.values()):
             # A list that was on its way may have got lost.
             self._look("")
         tangled = network.faulty or network.rough or self._world.someone_paused or self._world.twins
