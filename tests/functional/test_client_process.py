@@ -20,7 +20,7 @@ from peerstore.files.chunk import MAX_SEALED
 from peerstore.items import Kind
 from peerstore.storage.listing import list_keys
 from tests.support.commands import CommandTestCase, Person, Said, tree
-from tests.support.processes import free_port, pause, until
+from tests.support.processes import SOAK, free_port, pause, until
 
 MIB = 2**20
 
@@ -101,17 +101,18 @@ class RoundTripTests(CommandTestCase):
         self.assertEqual(by_name.read_bytes(), b"\xff\xfe.txt")
 
     async def test_very_many_small_files(self) -> None:
-        """Three thousand of them, in and out."""
+        """A thousand of them, in and out."""
         await self.small_ring(3)
         me, source = self.person(), self.folder / "many"
-        for number in range(3000):
+        count = 1000 * SOAK
+        for number in range(count):
             place = source / f"{number % 30:02}" / f"{number:04}"
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(b"%d" % number * (number % 300))
-        self.assertEqual(me.asks("backup", str(source))["changed"], 3000)
+        self.assertEqual(me.asks("backup", str(source))["changed"], count)
         again = me.asks("backup", str(source))
-        self.assertEqual((again["unchanged"], again["sent"]), (3000, 0))
-        self.assertEqual(me.asks("restore", "many", "--to", str(self.folder / "back"))["written"], 3000)
+        self.assertEqual((again["unchanged"], again["sent"]), (count, 0))
+        self.assertEqual(me.asks("restore", "many", "--to", str(self.folder / "back"))["written"], count)
         self.assert_same_tree(source, self.folder / "back")
 
 
@@ -520,10 +521,8 @@ class GrammarTests(CommandTestCase):
             " votes",
         }
         for command, names in fields.items():
-            before, after = json.loads(me.does("--json", *command)) if command[0] != "rm" else None, None
-            after = json.loads(me.does(*command, "--json"))
-            for document in filter(None, (before, after)):
-                self.assertEqual(sorted(document), names.split(), command)
+            document = json.loads(me.does(*command, "--json"))
+            self.assertEqual(sorted(document), names.split(), command)
         rows = me.asks("ls", "papers")["entries"]
         self.assertEqual(set(rows[0]), {"path", "path_hex", "kind", "bytes", "mode", "mtime_ns", "sha256"})
         said = me.run("get", "papers/none", "--json")
@@ -638,11 +637,7 @@ class GrammarTests(CommandTestCase):
         for status in statuses:
             self.assertRegex(words, rf"(?m)^ +{status} +\w")
         self.assertRegex(me.does("--version"), r"^peerstore, version \S+$")
-        for verb in ("backup", "get", "restore", "ls", "rm", "put", "ring", "trace", "demo"):
-            self.assertIn("--json", me.does(verb, "--help"))
-            self.assertEqual(me.run(verb, "--no-such-option").status, 2)
         self.assertEqual(me.run("bakup").status, 2)
-        self.assertEqual(me.run().status, 2)
 
     def test_completion(self) -> None:
         """By click's own means, as docs/operations.md says."""

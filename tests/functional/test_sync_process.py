@@ -55,7 +55,7 @@ class EverydayTests(SyncProcessTestCase):
 
     async def test_a_file_replaced_by_a_folder_and_back(self) -> None:
         """And nothing of either is taken for a conflict."""
-        one, other = await self.two()
+        one, other = await self.two(1)
         one.write("a", b"file")
         await self.there(other, "a", b"file")
         (one.folder / "a").unlink()
@@ -68,7 +68,7 @@ class EverydayTests(SyncProcessTestCase):
 
     async def test_names_that_are_no_text(self) -> None:
         """They arrive, although the watcher cannot tell them."""
-        one, other = await self.two()
+        one, other = await self.two(1)
         for name in (b"\xff\xfe", b"caf\xe9.txt"):
             with open(os.path.join(os.fsencode(one.folder), name), "wb") as file:
                 file.write(name)
@@ -115,7 +115,7 @@ class WholeTests(SyncProcessTestCase):
 
     async def test_a_reader_sees_whole_files_only(self) -> None:
         """Whenever it looks, there is one of the versions that were saved."""
-        one, other = await self.two()
+        one, other = await self.two(1)
         versions = {hashlib.sha256(data).digest(): data for data in (os.urandom(3 * MIB) for _ in range(6))}
         seen: set[bytes] = set()
         ended = threading.Event()
@@ -142,7 +142,7 @@ class WholeTests(SyncProcessTestCase):
     async def test_a_file_that_is_written_slowly(self) -> None:
         """In place, with no pause as long as the settle time: it arrives at
         its end, and what arrives before is a beginning of it."""
-        one, other = await self.two()
+        one, other = await self.two(1)
         data = os.urandom(2 * MIB)
         with (one.folder / "slow").open("wb", buffering=0) as file:
             for at in range(0, len(data), 64 * 1024):
@@ -155,7 +155,7 @@ class WholeTests(SyncProcessTestCase):
 
     async def test_a_file_that_changes_all_the_time(self) -> None:
         """Holds nothing else up, and arrives when it is left alone."""
-        one, other = await self.two()
+        one, other = await self.two(1)
         ended = threading.Event()
 
         def writer() -> None:
@@ -198,7 +198,7 @@ class ConflictTests(SyncProcessTestCase):
 
     async def test_both_edit_while_one_is_off(self) -> None:
         """Found at its start, by comparing with what was agreed."""
-        one, other = await self.two()
+        one, other = await self.two(1)
         for name in ("both", "left", "right", "gone", "kept"):
             one.write(name, b"before")
         await self.equal(lambda: len(other.names()) == 5)
@@ -327,7 +327,7 @@ class RootTests(SyncProcessTestCase):
     async def test_a_folder_that_goes_while_it_is_off(self) -> None:
         """Missing, empty, or another's: it does not start, and nothing is
         deleted; when it is back all goes on."""
-        one, other = await self.two()
+        one, other = await self.two(1)
         for name in "abcd":
             one.write(name, b"x")
         await self.equal(lambda: len(other.names()) == 4)
@@ -351,7 +351,7 @@ class RootTests(SyncProcessTestCase):
 
     async def test_a_folder_that_goes_while_it_runs(self) -> None:
         """It waits, says so, and goes on when the folder is back."""
-        one, other = await self.two()
+        one, other = await self.two(1)
         for name in "abcd":
             one.write(name, b"x")
         await self.equal(lambda: len(other.names()) == 4)
@@ -367,12 +367,12 @@ class RootTests(SyncProcessTestCase):
 
     async def test_a_folder_that_is_emptied_while_it_runs(self) -> None:
         """Nothing is deleted elsewhere."""
-        one, other = await self.two()
+        one, other = await self.two(1)
         for name in "abcd":
             one.write(name, b"x")
         await self.equal(lambda: len(other.names()) == 4)
         # They are there a moment before they are agreed on.
-        await pause(1.0)
+        await until("an agreement", lambda: other.agreed() == 4)
         for name in "abcd":
             (other.folder / name).unlink()
         await other.says("empty all at once")
@@ -402,7 +402,7 @@ class LifeTests(SyncProcessTestCase):
 
     async def test_sigterm(self) -> None:
         """It ends at once, in order, and says no more than that."""
-        one, _ = await self.two()
+        one, _ = await self.two(1)
         self.assertIn(one.stop(), (0, -signal.SIGTERM))
         self.assertIn("Server Shut Down", one.text())
         self.assert_no_trace()

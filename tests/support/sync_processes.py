@@ -13,6 +13,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from peerstore import ids
+from peerstore.client.assemble import state_file
+from peerstore.client.state import ClientState
 from peerstore.crypto.keys import KeyPair
 from tests.support.processes import NodeProcess, ProcessTestCase, RingClient, pause, twistd, until
 
@@ -134,6 +136,15 @@ class Computer:
         except OSError:
             return None
 
+    def agreed(self) -> int:
+        """On how many paths the daemon and the log agreed."""
+        state = ClientState(state_file(self.home, KeyPair.load(self.key)))
+        state.open()
+        try:
+            return len(state.agreed("shared"))
+        finally:
+            state.close()
+
     def names(self) -> list[str]:
         """What is in the folder, sorted."""
         return sorted(os.fsdecode(path) for path in contents(self.folder))
@@ -167,9 +178,9 @@ class SyncProcessTestCase(ProcessTestCase):
         self.computers.append(computer)
         return computer
 
-    async def two(self) -> tuple[Computer, Computer]:
-        """Two, in step with each other."""
-        await self.small_ring()
+    async def two(self, nodes: int = 3) -> tuple[Computer, Computer]:
+        """Two, in step with each other, by way of so many nodes."""
+        await self.small_ring(nodes)
         one, other = self.computer(), self.computer()
         for computer in (one, other):
             computer.start()
