@@ -14,20 +14,24 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from peerstore.crypto.keys import KeyPair
 from peerstore.errors import PeerStoreError
 
-__all__ = ["Cluster", "Process", "free_port", "peerstore", "twistd"]
+__all__ = ["Cluster", "Process", "free_port", "peerstore", "twistd", "uninterrupted"]
 
 START_TIMEOUT = 40.0
 #: Below the ports of outgoing connections, as Linux has them by default.
 PORTS = (20000, 32000)
 TRIES = 100
+#: Signals by which a person or a system ends a program.
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def twistd(*arguments: str) -> list[str]:
@@ -53,6 +57,33 @@ def free_port() -> int:
             probe.bind(("127.0.0.1", port))
             return port
     raise PeerStoreError("No free port was found on loopback.", "End programs that listen there, then try again.")
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off what would stop this program until the block is over: what is
+    started in it is known by then, and can be ended.
+
+    Nothing is put off outside of the main thread, where no signals arrive.
+    """
+    caught: list[tuple[int, FrameType | None]] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in STOPPING if is_main}
+    # What is ignored stays so, also for what is started.
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, lambda got, frame: caught.append((got, frame)))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for got, frame in caught[:1]:
+            handler = before[signal.Signals(got)]
+            if callable(handler):
+                handler(got, frame)
+            else:
+                signal.raise_signal(got)
 
 
 class Process:
@@ -146,8 +177,9 @@ class Cluster:
             join = ("--join", f"tcp:127.0.0.1:{self.ports[0]}") if self.ports else ()
             listen = f"tcp:{port}:interface=127.0.0.1"
             command = twistd("peerstore-node", "--listen", listen, "--data", str(data), *join, *extra)
-            self.nodes.append(Process(f"node {number}", command, self.folder / f"node-{number}.log"))
-            self.ports.append(port)
+            with uninterrupted():
+                self.nodes.append(Process(f"node {number}", command, self.folder / f"node-{number}.log"))
+                self.ports.append(port)
 
     def prepare(self, count: int) -> None:
         """Make the folders and keys of the first *count* nodes."""
@@ -168,7 +200,8 @@ class Cluster:
         listen = f"tcp:{self.ports[number]}:interface=127.0.0.1"
         data = self.folder / f"node-{number}"
         command = twistd("peerstore-node", "--listen", listen, "--data", str(data), *join, *extra)
-        self.nodes[number] = Process(f"node {number}", command, self.folder / f"node-{number}.log")
+        with uninterrupted():
+            self.nodes[number] = Process(f"node {number}", command, self.folder / f"node-{number}.log")
 
     def wait_ideal(self, home: Path, timeout: float = START_TIMEOUT) -> dict[str, Any]:
         """Wait until all running nodes form one ideal ring; what it looks like.

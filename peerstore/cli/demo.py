@@ -17,7 +17,7 @@ from typing import NamedTuple, NoReturn
 import click
 from rich.text import Text
 
-from peerstore.cli.cluster import Cluster, Process, peerstore, shown, twistd
+from peerstore.cli.cluster import Cluster, Process, peerstore, shown, twistd, uninterrupted
 from peerstore.cli.context import Options, Verb
 from peerstore.cli.output import counted, human, out, print_json, say_note, text_of
 from peerstore.client.source import show
@@ -143,7 +143,8 @@ class _Demo:
             command += ["--home", str(self.place / f"home-{name}"), "--poll", "2"]
             for peer in self.cluster.peers:
                 command += ["--peer", f"tcp:{peer}"]
-            self.others.append(Process(f"sync on {name}", command, self.place / f"sync-{name}.log"))
+            with uninterrupted():
+                self.others.append(Process(f"sync on {name}", command, self.place / f"sync-{name}.log"))
             folders.append(folder)
         text = b"written on the laptop, read on the desktop\n"
         (folders[0] / "note.txt").write_bytes(text)
@@ -182,14 +183,23 @@ class _Demo:
         for peer in self.cluster.peers:
             command += ["--peer", peer]
         short = show(os.fsencode(shown(peerstore(*arguments))))
-        result = subprocess.run(command, capture_output=True, text=True, errors="backslashreplace", check=False)
+        with uninterrupted():
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="backslashreplace"
+            )
+        try:
+            printed, complained = process.communicate()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
         if not self.quiet:
             out.print(Text(f"  $ {short}", style="cyan"))
-            for line in (result.stdout + result.stderr).splitlines():
+            for line in (printed + complained).splitlines():
                 out.print(Text(f"    {line}"))
-        if result.returncode not in status:
-            said = result.stderr.strip() if self.quiet else ""
-            self.fail(f"{short} ended with status {result.returncode}. {said}".strip())
+        if process.returncode not in status:
+            said = complained.strip() if self.quiet else ""
+            self.fail(f"{short} ended with status {process.returncode}. {said}".strip())
 
     def say(self, line: str, style: str = "bold") -> None:
         """One line, with the seconds since the start."""

@@ -3,6 +3,7 @@ goes wrong is told in a line or two."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -36,7 +37,12 @@ def random_files(folder: Path, count: int, size: int, seed: int = 1) -> None:
 def at_work(process: subprocess.Popen[Any]) -> bool:
     """Whether a command that writes has locked its home and opened its state."""
     folder = f"/proc/{process.pid}/fd"
-    return any("/state-" in os.readlink(f"{folder}/{name}") for name in os.listdir(folder))
+    opened = []
+    for name in os.listdir(folder):
+        # It opens and closes files meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            opened.append(os.readlink(f"{folder}/{name}"))
+    return any("/state-" in place for place in opened)
 
 
 class RoundTripTests(CommandTestCase):

@@ -127,6 +127,20 @@ class IllTests(SurveyTestCase):
         self.assertFalse(self.host(seen, "b").answers)
         self.assertEqual(sum(host.answers for host in seen.hosts), 4)
 
+    def test_one_that_drips(self) -> None:
+        """Each answer in time, all together too late: neither."""
+
+        def slowly(body: Any) -> Any:
+            answer: Deferred[Any] = Deferred()
+            self.ring.world.clock.callLater(2.9, answer.callback, None)
+            return answer.addCallback(lambda _: bodies.Pong(1, "MEMBER"))
+
+        self.wires["b"].instead("ping", slowly)
+        self.wires["b"].instead(
+            "compare-hosts", lambda body: slowly(body).addCallback(lambda _: bodies.HostMarks((), False))
+        )
+        self.assertIn("within 5 s", str(self.host(self.look(), "b").trouble))
+
     def test_one_that_hangs_later(self) -> None:
         """Neither."""
         self.wires["b"].instead("get-heads", lambda _: Deferred())
@@ -171,13 +185,15 @@ class IllTests(SurveyTestCase):
         self.assertEqual([one.place.member.fp for one in seen.ranges() if one.place.syncing], [self.ring.fp("b")])
 
     def test_one_that_is_retired(self) -> None:
-        """Is not in the picture any more."""
+        """Is not in the picture any more, although this computer knows it."""
+        pool, hosts, clock = self.ring.stranger("a")
         ring = self.ring.node("e").ring
         assert ring is not None
         self.ring.wait(ring.leave(True))
         self.ring.world.hosts["e"].crash()
         self.ring.run(60)
-        seen = self.look()
+        self.assertIn(self.ring.fp("e"), hosts)
+        seen = self.ring.wait(Deferred.fromCoroutine(survey(pool, hosts, clock)))
         self.assertEqual(self.ring.named([host.fp for host in seen.hosts]), "abcd")
         self.assertTrue(seen.complete)
 
@@ -239,6 +255,14 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(self.seen((1, 3, [2, 4]), (2, 1, [3]), (3, 2, [1])).disorder, 1)
         self.assertEqual(self.seen((1, None, [2]), (2, 1, [1])).disorder, 1)
         self.assertFalse(self.seen((1, 3, [2, 3]), (2, 1, [3]), (3, 2, [1, 2]), joined=False).ideal)
+
+    def test_the_last_change(self) -> None:
+        """Of those that answer, what the one saw that saw a change last."""
+        seen = self.seen((1, 3, [2, 3]), (2, 1, [3]), (3, 2, [1, 2]))
+        one, two, three = seen.hosts
+        gone = three._replace(quiet=0, trouble=PeerUnreachable("no"))
+        self.assertEqual(Survey((one._replace(quiet=7), two._replace(quiet=9), gone), 3).quiet, 7)
+        self.assertIsNone(Survey((gone,), 3).quiet)
 
     def test_no_range_without_a_predecessor(self) -> None:
         """Unless it is alone."""
