@@ -10,6 +10,8 @@ from peerstore.errors import CorruptData, RingMismatch, UsageError
 
 __all__ = [
     "DEFAULT_COPIES",
+    "DEFAULT_SCRUB_DAYS",
+    "DEFAULT_SCRUB_RATE",
     "DEFAULT_REPAIR_GRACE",
     "DEFAULT_REPAIR_RATE",
     "DEFAULT_VIRTUAL_NODES",
@@ -24,6 +26,8 @@ DEFAULT_COPIES = 3
 DEFAULT_VIRTUAL_NODES = 8
 DEFAULT_REPAIR_RATE = 25_000_000
 DEFAULT_REPAIR_GRACE = 1200.0
+DEFAULT_SCRUB_RATE = 4_000_000
+DEFAULT_SCRUB_DAYS = 7.0
 
 
 class NodeConfig(NamedTuple):
@@ -35,7 +39,9 @@ class NodeConfig(NamedTuple):
     what the data folder or the ring says.  *workers* and *queue* bound each
     of the two handler pools.  *repair_rate* bounds what is copied in the
     background (bytes/s; 0: no bound), *repair_grace* is for how long (s) a host
-    may be away before others take its place.  *list_size*, *longest_period* and *knows_all*
+    may be away before others take its place.  *scrub_rate* bounds how fast the
+    disk is looked at for rot (bytes/s; 0: not at all), and *scrub_days* says how
+    long a pass over all of it takes.  *list_size*, *longest_period* and *knows_all*
     (whether tables of all hosts are exchanged) are for tests and simulations.
     """
 
@@ -48,6 +54,8 @@ class NodeConfig(NamedTuple):
     queue: int = 256
     repair_rate: int = DEFAULT_REPAIR_RATE
     repair_grace: float = DEFAULT_REPAIR_GRACE
+    scrub_rate: int = DEFAULT_SCRUB_RATE
+    scrub_days: float = DEFAULT_SCRUB_DAYS
     list_size: int | None = None
     longest_period: float = 30.0
     knows_all: bool = True

@@ -24,6 +24,7 @@ from peerstore.node.keeper import Keeper
 from peerstore.node.ranges import OwnRange, Ranges
 from peerstore.ring.hosts import HostTable
 from peerstore.ring.member import Member
+from peerstore.util.complaint import Complaint
 from peerstore.util.together import all_of
 from peerstore.wire.bodies import ItemOutcome, Push, Pushed
 from peerstore.wire.messages import Status
@@ -148,6 +149,7 @@ class Copier:
         self._lanes = lanes
         self._clock = clock
         self._rng = rng
+        self._complaint = Complaint(clock.seconds)
 
     async def post(self, items: Sequence[Item]) -> list[ItemOutcome]:
         """Keep and copy; one outcome each, in order.
@@ -229,8 +231,13 @@ class Copier:
         try:
             await self._keeper.write([post.item for post in posts])
         except StorageError as error:
-            self._log.warn("could not store {n} items: {why}", n=len(posts), why=error.what)
+            if self._complaint.due():
+                self._log.error(
+                    "what is posted cannot be stored: {why} This is said every ten minutes.", why=str(error)
+                )
             return
+        if posts and self._complaint.over():
+            self._log.info("what is posted can be stored again")
         for post in posts:
             # After the write: had we spoken in another name before it,
             # whoever heard us has not seen it.

@@ -145,9 +145,11 @@ class Electorate:
             return False
         return True
 
-    async def sure(self, vote: Vote) -> Vote:
-        """A vote as it may be sent."""
-        return vote if await self.may_vote() else Vote(b"", vote.voters, vote.needed)
+    async def sure(self, vote: Vote, ring_id: bytes) -> Vote:
+        """A vote on a key as it may be sent, after all has been read: it may
+        have turned out only then that something of it has rotted here."""
+        fine = await self.may_vote() and not self._store.doubts.at(ring_id)
+        return vote if fine else Vote(b"", vote.voters, vote.needed)
 
     # -- the view ----------------------------------------------------------------
 
@@ -225,7 +227,8 @@ class Electorate:
         """In whose name we answer about a key: without a name, we do not
         vote.  To be sent as :meth:`sure` gives it."""
         arc = self.at(ring_id)
-        return Vote(self._name(arc) if self.is_voter(arc) else b"", arc.named.hosts, self.needed)
+        votes_here = self.is_voter(arc) and not self._store.doubts.at(ring_id)
+        return Vote(self._name(arc) if votes_here else b"", arc.named.hosts, self.needed)
 
     def _name(self, arc: ArcVotes) -> bytes:
         """An arc's name as a digest, worked out once: many items come at a time."""
@@ -248,6 +251,15 @@ class Electorate:
             )
             for after, through in arcs
             for part in self._arcs.between(after, through)
+        )
+
+    def vouch(self, arcs: Iterable[tuple[int, int]]) -> tuple[ArcTold, ...]:
+        """Like :meth:`tell`, for who takes in what we have there: without
+        those arcs of which something has rotted here, and is not back."""
+        return tuple(
+            told
+            for told in self.tell(arcs)
+            if not self._in_doubt(ids.from_bytes(told.after), ids.from_bytes(told.through))
         )
 
     def hear(self, told: ArcTold) -> None:
@@ -310,7 +322,7 @@ class Electorate:
         for arc in self.arcs():
             for part in agreed.between(arc.after, arc.through):
                 group = {fp for fp, name in part.value if name == arc.value.name}
-                if self.is_voter(arc.value) and arc.value.full:
+                if self.is_voter(arc.value) and arc.value.full and not self._in_doubt(part.after, part.through):
                     group.add(self.fp)
                 if len(group) >= needed and arc.value.history:
                     name = arc.value.name
@@ -321,6 +333,11 @@ class Electorate:
         self._change(after, through, lambda arc: arc if self.fp in arc.named.hosts else _NOTHING)
 
     # -- inside ------------------------------------------------------------------
+
+    def _in_doubt(self, after: int, through: int) -> bool:
+        """Whether something in an arc was lost here, and is not back."""
+        places = self._store.doubts.places()
+        return places is None or any(ids.in_half_open(after, ids.from_bytes(place), through) for place in places)
 
     def _see(self, news: dict[bytes, Standing]) -> None:
         joined = votes.join_views(self.view, news)

@@ -17,7 +17,7 @@ import msgspec
 from twisted.logger import Logger
 
 from peerstore import ids
-from peerstore.errors import BadMessage
+from peerstore.errors import BadMessage, NotReady
 from peerstore.gateway.ask import BULK_TIMEOUT, ask
 from peerstore.interfaces import INodeStore, IPeerPool
 from peerstore.items import Item, ItemKey, Kind
@@ -224,6 +224,10 @@ class Exchange:
             if answer.more and given:
                 got = {item.key for item in given}
                 waiting = [key for key in part if key not in got] + waiting
+            elif any(key.kind is not Kind.CHUNK for key in asked.difference(item.key for item in given)):
+                # It has rotted there, or was dropped a moment ago.  Whoever
+                # takes this for all that there is must not vote by it.
+                raise NotReady("A host does not give what it said it has.", status=Status.NOT_READY)
         return fetched
 
     async def _push(self, member: Member, keys: Sequence[ItemKey]) -> int:

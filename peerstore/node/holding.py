@@ -20,8 +20,10 @@ from peerstore.node.electorate import Electorate
 from peerstore.node.exchange import Exchange
 from peerstore.node.farewell import Farewell
 from peerstore.node.keeper import Keeper
+from peerstore.node.mend import Mender, fetch_from, holders_of
 from peerstore.node.ranges import Ranges
 from peerstore.node.replicate import Replicator
+from peerstore.node.scrubber import Scrubber
 from peerstore.node.strays import Strays
 from peerstore.ring.host import MEMBER, RingHost
 from peerstore.ring.hosts import HostTable
@@ -61,7 +63,8 @@ class Holding:
         self._hosts = hosts
         self.debts = debts = Debts()
         self.electorate = electorate = Electorate(store, hosts, fp, copies, clock.seconds, entropy)
-        exchange = Exchange(store, keeper, pool, Pace(clock, config.repair_rate))
+        pace = Pace(clock, config.repair_rate)
+        exchange = Exchange(store, keeper, pool, pace)
         self.canvass = canvass = Canvass(clock, electorate, ranges, exchange, hosts, pool)
         self.duties = duties = Duties(electorate, hosts, clock, config.repair_grace)
         self.strays = strays = Strays(store, duties, electorate, exchange, hosts, pool)
@@ -69,6 +72,14 @@ class Holding:
         self.farewell = Farewell(
             clock, store, ring, hosts, electorate, canvass, duties, strays, replicator, exchange, debts, copies
         )
+        self.mender = Mender(
+            clock,
+            store,
+            keeper,
+            lambda key: holders_of(key, electorate, duties, hosts),
+            lambda member, keys: fetch_from(pool, pace, member, keys),
+        )
+        self.scrubber = Scrubber(clock, store, config.scrub_rate, config.scrub_days)
         for part in (canvass, replicator):
             ring.watch_changes(part.ring_changed)
             electorate.watch(part.ring_changed)
@@ -84,12 +95,13 @@ class Holding:
 
     def run(self) -> None:
         """Begin the rounds."""
-        self.canvass.start()
-        self.replicator.start()
+        for part in (self.canvass, self.replicator, self.mender, self.scrubber):
+            part.start()
 
     def stop(self) -> Deferred[None]:
         """End them."""
-        ending = DeferredList([self.canvass.stop(), self.replicator.stop()], consumeErrors=True)
+        parts = (self.canvass, self.replicator, self.mender, self.scrubber)
+        ending = DeferredList([part.stop() for part in parts], consumeErrors=True)
         return ending.addCallback(lambda _: None)
 
     async def hand_over(self) -> None:

@@ -23,6 +23,7 @@ from peerstore.node.duty import Share
 from peerstore.node.exchange import Exchange, Task
 from peerstore.node.strays import Strays
 from peerstore.ring.hosts import HostTable
+from peerstore.util.complaint import Complaint
 from peerstore.util.periodic import Periodic
 from peerstore.util.together import all_of
 
@@ -72,6 +73,9 @@ class Replicator:
         self._behind = True
         self._gap = SOON
         self._stopped = False
+        self._disk_failed = False
+        #: Of our own disk, which fails every attempt while it is full.
+        self._complaint = Complaint(clock.seconds)
         #: Shares that were once brought together with all their holders.
         self._done: set[Share] = set()
 
@@ -130,6 +134,7 @@ class Replicator:
 
     async def _round(self) -> None:
         self._behind = True
+        self._disk_failed = False
         self._seen = found = self._duties.shares()
         self._done.intersection_update(found)
         fine = True
@@ -138,13 +143,20 @@ class Replicator:
                 fine = await self._level(share) and fine
         left = await self._hand_over()
         self._behind = not fine or bool(left)
+        if not self._disk_failed and self._complaint.over():
+            self._log.info("replication: the disk takes copies again")
 
     async def _hand_over(self) -> int:
         try:
             return await self._strays.round(self._copies, drop=True)
         except StorageError as error:
-            self._log.error("handing over: {why}", why=str(error))
+            self._complain("handing over", error)
             return 1
+
+    def _complain(self, doing: str, error: StorageError) -> None:
+        self._disk_failed = True
+        if self._complaint.due():
+            self._log.error("{doing}: {why} This is said every ten minutes.", doing=doing, why=str(error))
 
     async def _level(self, share: Share) -> bool:
         """One share; whether all its holders agree.
@@ -173,7 +185,7 @@ class Replicator:
             await self._exchange.run(task, share.after, share.through)
         except PeerStoreError as error:
             if isinstance(error, StorageError):
-                self._log.error("replication: {why}", why=str(error))
+                self._complain("replication", error)
             else:
                 self._log.debug("replication with {host}: {why}", host=ids.short(task.member.fp), why=error.what)
             return False

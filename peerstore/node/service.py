@@ -169,7 +169,12 @@ class NodeService(Service):
         last = await self.store.setting("incarnation")
         self.incarnation = 1 + (read_number(last) if last else 0)
         await self.store.keep_setting("incarnation", str(self.incarnation).encode())
-        known = await self.store.setting("hosts")
+        try:
+            known = await self.store.setting("hosts")
+        except CorruptData as error:
+            # It only saves asking: whoever is met first tells it again.
+            self._log.error("the known hosts are forgotten: {why}", why=error.what)
+            known = None
         if known is not None:
             self._learn(known)
         await self._settle_settings()

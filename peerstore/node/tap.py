@@ -14,7 +14,13 @@ from twisted.python import usage
 from peerstore.crypto.keys import KeyPair
 from peerstore.errors import HostRetired, KeyInUse, PeerStoreError, UsageError
 from peerstore.net.network import EndpointNetwork, parse_client_address
-from peerstore.node.config import DEFAULT_REPAIR_GRACE, DEFAULT_REPAIR_RATE, NodeConfig
+from peerstore.node.config import (
+    DEFAULT_REPAIR_GRACE,
+    DEFAULT_REPAIR_RATE,
+    DEFAULT_SCRUB_DAYS,
+    DEFAULT_SCRUB_RATE,
+    NodeConfig,
+)
 from peerstore.node.control import Control, Say
 from peerstore.node.preflight import check_data, check_listen
 from peerstore.node.service import NodeService
@@ -88,6 +94,20 @@ class Options(PlainOptions):
             "Seconds that another host may be away before its copies are made elsewhere.",
             _count("--repair-grace", 0, 10**7),
         ],
+        [
+            "scrub-rate",
+            None,
+            DEFAULT_SCRUB_RATE,
+            "Bytes a second at most at which this node looks for rot on its disk; 0 for never.",
+            _count("--scrub-rate", 0, 10**12),
+        ],
+        [
+            "scrub-days",
+            None,
+            int(DEFAULT_SCRUB_DAYS),
+            "Days that one look at everything takes; 0 for as few as --scrub-rate allows.",
+            _count("--scrub-days", 0, 3650),
+        ],
     ]
 
     def __init__(self) -> None:
@@ -135,6 +155,8 @@ class _Node(NodeService):
             options["queue"],
             options["repair-rate"],
             float(options["repair-grace"]),
+            options["scrub-rate"],
+            float(options["scrub-days"]),
         )
         commands = {"retire": self._retire, "retire-lost": self._retire_lost}
         self._control = Control(reactor, self._folder, commands)

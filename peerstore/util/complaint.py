@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["EVERY", "Complaint"]
+__all__ = ["CALM", "EVERY", "Complaint"]
 
 #: Seconds between two lines about the same thing.
 EVERY = 600.0
+#: Seconds without trouble until it is over: on a disk that is nearly full a
+#: small write succeeds between two large ones that do not.
+CALM = 5.0
 
 
 class Complaint:
@@ -24,17 +27,20 @@ class Complaint:
     def __init__(self, seconds: Callable[[], float], every: float = EVERY) -> None:
         self._seconds = seconds
         self._every = every
-        self._last: float | None = None
+        self._said: float | None = None
+        self._wrong = 0.0
 
     def due(self) -> bool:
         """It is wrong (again, or still); whether to say so now."""
-        now = self._seconds()
-        if self._last is not None and now - self._last < self._every:
+        now = self._wrong = self._seconds()
+        if self._said is not None and now - self._said < self._every:
             return False
-        self._last = now
+        self._said = now
         return True
 
     def over(self) -> bool:
         """It is well; whether it was wrong before, and that is to be said."""
-        was, self._last = self._last is not None, None
-        return was
+        if self._said is None or self._seconds() - self._wrong < CALM:
+            return False
+        self._said = None
+        return True

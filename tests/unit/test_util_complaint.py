@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from peerstore.util.complaint import EVERY, Complaint
+from peerstore.util.complaint import CALM, EVERY, Complaint
 
 
 class ComplaintTests(SynchronousTestCase):
@@ -27,10 +27,22 @@ class ComplaintTests(SynchronousTestCase):
         """That is said once, and only after a complaint."""
         self.assertFalse(self.complaint.over())
         self.complaint.due()
+        self.clock.advance(CALM)
         self.assertEqual([self.complaint.over(), self.complaint.over()], [True, False])
 
     def test_again_after_it_was_over(self) -> None:
         """A new trouble is told at once."""
         self.complaint.due()
+        self.clock.advance(CALM)
         self.complaint.over()
         self.assertTrue(self.complaint.due())
+
+    def test_not_over_while_it_comes_and_goes(self) -> None:
+        """What goes well between two troubles says nothing."""
+        said = 0
+        for _ in range(100):
+            said += self.complaint.due()
+            self.clock.advance(CALM / 2)
+            self.assertFalse(self.complaint.over())
+            self.clock.advance(CALM / 4)
+        self.assertEqual(said, 1)

@@ -157,7 +157,7 @@ class FilesHandlers:
                 if used < 0:
                     cut = True
                     break
-        return Items(tuple(answer), cut, await self._electorate.sure(vote))
+        return Items(tuple(answer), cut, await self._electorate.sure(vote, body.ring_id))
 
     async def usage(self, caller: Greeting, body: GetUsage) -> Usage:
         """What one owner uses here; there is no quota yet."""

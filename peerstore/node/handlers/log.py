@@ -131,7 +131,7 @@ class LogHandlers:
                     after[entry.device] = max(entry.number, after.get(entry.device, 0))
         ends: Mapping[bytes, int] = await self._store.logs.chain_heads(ring_id, owner)
         heads = tuple(DeviceHead(device, ends[device]) for device in sorted(ends))
-        return LogPage(tuple(entries), heads, more and limit > 0, await self._electorate.sure(vote))
+        return LogPage(tuple(entries), heads, more and limit > 0, await self._electorate.sure(vote, ring_id))
 
     async def _append_to(self, name: tuple[bytes, bytes], items: Mapping[int, Item]) -> dict[int, ItemOutcome]:
         """Judge each chain's entries in number order, then post the good ones."""

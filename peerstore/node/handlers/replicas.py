@@ -170,7 +170,7 @@ class ReplicaHandlers:
         if electorate.version != before:
             self._news()
         view = electorate.tell_view()
-        arcs = electorate.tell((ids.from_bytes(told.after), ids.from_bytes(told.through)) for told in body.arcs)
+        arcs = electorate.vouch((ids.from_bytes(told.after), ids.from_bytes(told.through)) for told in body.arcs)
         await electorate.kept()
         return Attached((), electorate.born, view, arcs)
 

@@ -1,0 +1,194 @@
+"""What has rotted here is fetched again from another host.
+
+The store notes what it lost (``storage.doubts``).  Each of these is asked for
+at the hosts that should have it, one after the other, judged like anything
+that comes in, and kept.  Only when everybody who could have it has said that
+they do not, nothing is waited for any more, and that is said out loud.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from peerstore import ids
+from peerstore.errors import PeerStoreError, StorageError
+from peerstore.gateway.ask import BULK_TIMEOUT, ask
+from peerstore.interfaces import INodeStore, IPeerPool
+from peerstore.items import Item, ItemKey, Kind
+from peerstore.node.duties import Duties
+from peerstore.node.duty import share_of
+from peerstore.node.electorate import Electorate
+from peerstore.node.keeper import Keeper
+from peerstore.ring.hosts import HostTable
+from peerstore.ring.member import Member
+from peerstore.util.pace import Pace
+from peerstore.util.periodic import Periodic
+from peerstore.wire.bodies import Fetch, Items
+
+__all__ = ["Holders", "Mender", "fetch_from", "holders_of"]
+
+#: Things that are seen to in one round, and keys in one question.
+BATCH = 256
+PER_QUESTION = 16
+#: Seconds until the next attempt: the first, each longer by half, the last.
+SOON = 1.0
+LATER = 1.5
+LAST = 600.0
+
+
+class Holders(NamedTuple):
+    """Who may have a thing: *hosts* to ask, in this order, and the
+    fingerprints of those of whom *all* must say that they have it not before
+    nobody has."""
+
+    hosts: tuple[Member, ...]
+    all: frozenset[bytes]
+
+
+def holders_of(key: ItemKey, electorate: Electorate, duties: Duties, hosts: HostTable) -> Holders | None:
+    """By our view; None while it is not known well enough who that is.
+
+    What is voted on may be with any voter of any list that may have been in
+    force; until that is settled, nobody can say that there is none.
+    """
+    share = share_of(duties.shares(), ids.from_bytes(key.ring_id))
+    if share is None:
+        return None
+    arc = electorate.at(key.ring_id)
+    voters = [fp for one in (arc.named, *arc.history) for fp in one.hosts]
+    asked = [fp for fp in dict.fromkeys((*share.now, *voters, *share.holders, share.next)) if fp in hosts]
+    wanted = set(share.holders) | set(voters)
+    if key.kind is not Kind.CHUNK and (arc.history or not arc.named.epoch):
+        # Somebody who is not known by name yet.
+        wanted.add(b"")
+    others = frozenset(fp for fp in wanted if fp != electorate.fp and not hosts.is_retired(fp))
+    return Holders(tuple(hosts.position(fp, 0) for fp in asked if fp != electorate.fp), others)
+
+
+async def fetch_from(pool: IPeerPool, pace: Pace, member: Member, keys: Sequence[ItemKey]) -> list[Item]:
+    """Those of a few items that a host has.
+
+    :raises peerstore.errors.PeerStoreError: when it does not tell.
+    """
+    found: dict[ItemKey, Item] = {}
+    waiting = set(keys)
+    while waiting:
+        answer = await ask(pool, member, "fetch", Fetch(tuple(sorted(waiting))), Items, BULK_TIMEOUT)
+        given = {item.key: item for item in answer.items if item.key in waiting}
+        found.update(given)
+        waiting.difference_update(given)
+        await pace.spend(sum(item.size for item in given.values() if item.key.kind is Kind.CHUNK))
+        if not answer.more or not given:
+            break
+    return list(found.values())
+
+
+class Mender:
+    """Sees to what the store has lost.
+
+    :param where: who may have a thing.
+    :param fetch: gets what a host has of some keys.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        store: INodeStore,
+        keeper: Keeper,
+        where: Callable[[ItemKey], Holders | None],
+        fetch: Callable[[Member, Sequence[ItemKey]], Awaitable[Sequence[Item]]],
+    ) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._where = where
+        self._fetch = fetch
+        self._rounds = Periodic(clock, self.round, self._interval, "mending what has rotted")
+        self._gap = SOON
+        #: How many are still waited for; None before the first round.
+        self._left: int | None = None
+
+    def start(self) -> None:
+        """Begin, with what was lost before this start."""
+        self._store.doubts.watch(self.hurry)
+        self._rounds.start(now=False)
+
+    def stop(self) -> Deferred[None]:
+        """End; fires when the round in flight is over."""
+        return self._rounds.stop()
+
+    def hurry(self) -> None:
+        """Something was lost a moment ago."""
+        self._gap = SOON
+        self._rounds.hurry()
+
+    def round(self) -> Deferred[None]:
+        """See to what is lost; fires when done, whatever failed."""
+        return Deferred.fromCoroutine(self._round())
+
+    def _interval(self) -> float:
+        if not self._left:
+            self._gap = SOON
+            return SOON if self._left is None else LAST
+        gap, self._gap = self._gap, min(LAST, self._gap * LATER)
+        return gap
+
+    async def _round(self) -> None:
+        left = 1
+        try:
+            lost: list[ItemKey] = await self._store.lost(BATCH)
+            left = len(lost)
+            groups: dict[Holders, list[ItemKey]] = {}
+            for key in lost:
+                holders = self._where(key)
+                if holders is not None:
+                    groups.setdefault(holders, []).append(key)
+            for holders, keys in groups.items():
+                for at in range(0, len(keys), PER_QUESTION):
+                    left -= await self._see_to(holders, keys[at : at + PER_QUESTION])
+        except StorageError as error:
+            left = max(1, left)
+            self._log.debug("mending: {why}", why=str(error))
+        self._left = left
+
+    async def _see_to(self, holders: Holders, keys: Sequence[ItemKey]) -> int:
+        """Ask one host after the other; how many are waited for no more."""
+        waiting = set(keys)
+        said: set[bytes] = set()
+        for member in holders.hosts:
+            if not waiting:
+                break
+            try:
+                items = await self._fetch(member, sorted(waiting))
+            except StorageError:
+                raise
+            except PeerStoreError as error:
+                self._log.debug("{host} cannot help to mend: {why}", host=ids.short(member.fp), why=error.what)
+                continue
+            verdicts = await self._keeper.keep(items)
+            waiting.difference_update(item.key for item, verdict in zip(items, verdicts, strict=True) if verdict.kept)
+            said.add(member.fp)
+        mended = len(keys) - len(waiting)
+        if mended:
+            self._log.info("mended {n} things that had rotted here", n=mended)
+        if waiting and holders.all <= said:
+            await self._give_up(waiting)
+            return len(keys)
+        return mended
+
+    async def _give_up(self, keys: set[ItemKey]) -> None:
+        await self._store.give_up(sorted(keys))
+        for key in sorted(keys):
+            self._log.error(
+                "{kind} {element} of {owner} has rotted, and no other node has it. Look into the folder quarantine;"
+                " whoever still has the file can store it again with: peerstore backup --anew",
+                kind=key.kind.name,
+                element=ids.short(key.element),
+                owner=ids.short(key.owner),
+            )
