@@ -48,6 +48,8 @@ def at_work(process: subprocess.Popen[Any]) -> bool:
 class RoundTripTests(CommandTestCase):
     """What goes in comes out."""
 
+    timeout = 150 * SOAK
+
     def papers(self) -> Path:
         """A folder with all that people keep."""
         top = self.folder / "papers"

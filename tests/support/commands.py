@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from peerstore.crypto.keys import KeyPair
-from tests.support.processes import NodeProcess, ProcessTestCase, RingClient
+from tests.support.processes import SOAK, NodeProcess, ProcessTestCase, RingClient
 
 __all__ = ["CommandTestCase", "Person", "Said", "tree"]
 
@@ -63,7 +63,7 @@ class Person:
         )
 
     def run(
-        self, *arguments: str, stdin: bytes = b"", peers: Sequence[str] | None = None, timeout: float = 100.0
+        self, *arguments: str, stdin: bytes = b"", peers: Sequence[str] | None = None, timeout: float = 100.0 * SOAK
     ) -> Said:
         """Run a command to its end, which must not be a traceback."""
         result = subprocess.run(
