@@ -385,15 +385,29 @@ class ReadOnlyTests(TreeTestCase):
     def test_two_steps_at_once(self) -> None:
         """One does not take the mode that the other set for the moment for
         the folder's own."""
-        real, refused, errors = self.tree._target.place, [], []
+        real, refused, errors, turn = self.tree._target.place, [], [], threading.Lock()
+        # The other one waits for its turn, or for the first one's end.
+        on, ended = threading.Event(), threading.Event()
+
+        class Turn:
+            def __enter__(self) -> None:
+                if turn.locked():
+                    on.set()
+                turn.acquire()
+
+            def __exit__(self, *_: object) -> None:
+                turn.release()
 
         def place(name: bytes, path: bytes, *arguments: Any) -> Found:
             if path == b"shut/one" and self.shut.stat().st_mode & 0o200:
                 other.start()
-                other.join(0.05)
+                on.wait()
             elif path == b"shut/other" and not refused:
                 refused.append(path)
                 raise PermissionError(13, "Permission denied")
+            elif path == b"shut/other":
+                on.set()
+                ended.wait()
             return real(name, path, *arguments)
 
         def put_other() -> None:
@@ -403,8 +417,10 @@ class ReadOnlyTests(TreeTestCase):
                 errors.append(error)
 
         other = threading.Thread(target=put_other)
+        self.patch(self.tree, "_loosening", Turn())
         self.patch(self.tree._target, "place", place)
         self.put(b"shut/one", b"x")
+        ended.set()
         other.join()
         self.assertEqual((refused, errors), ([b"shut/other"], []))
         self.assertEqual(sorted(os.listdir(self.shut)), ["f", "g", "old", "one", "other"])
