@@ -37,10 +37,21 @@ def open_partial(hidden: int, version: bytes) -> tuple[bytes, int] | None:
     """
     name = PARTIAL + version.hex().encode()
     descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=hidden)
-    if not _lock(descriptor):
+    if not (_lock(descriptor) and _is_there(name, hidden, descriptor)):
         os.close(descriptor)
         return None
     return name, descriptor
+
+
+def _is_there(name: bytes, hidden: int, descriptor: int) -> bool:
+    """Whether the file has its name still: the one who had the lock may have
+    just put it in its place, where it is not to be written to any more."""
+    held = os.fstat(descriptor)
+    try:
+        there = os.stat(name, dir_fd=hidden, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
 
 
 def take_up(descriptor: int, chunks: Sequence[ChunkRef]) -> tuple[int, Any]:

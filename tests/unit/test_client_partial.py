@@ -211,6 +211,23 @@ class PartialTests(ClientTestCase):
         forget_partials(self.hidden)
         self.assertEqual(os.listdir(self.place), ["5-1"])
 
+    def test_one_that_was_finished_a_moment_ago(self) -> None:
+        """Is not written to under the name that it has now, nor where another
+        was begun by then."""
+        real = partial_module._lock
+
+        def late(descriptor: int) -> bool:
+            os.rename(self.place / "part-01ff", self.place / "finished")
+            if begun_anew:
+                (self.place / "part-01ff").touch()
+            return real(descriptor)
+
+        for begun_anew in (False, True):
+            os.close(self.opened())
+            self.patch(partial_module, "_lock", late)
+            self.assertIs(open_partial(self.hidden, b"\x01\xff"), None)
+            self.patch(partial_module, "_lock", real)
+
     def test_a_link_under_its_name(self) -> None:
         """Is not followed."""
         (self.place / "victim").write_text("not ours")
