@@ -10,7 +10,8 @@ from rich.text import Text
 from peerstore.cli.asking import ask_node
 from peerstore.cli.context import Options, Verb
 from peerstore.cli.output import human, out, print_json
-from peerstore.storage.listing import list_keys
+from peerstore.storage.listing import list_keys, list_lost
+from peerstore.storage.quarantine import list_quarantine
 
 __all__ = ["node"]
 
@@ -50,7 +51,8 @@ def retire(options: Options, data: str, lost: str | None) -> None:
 @click.pass_obj
 def keys(options: Options, data: str) -> None:
     """List what the node with data folder DATA holds; it may be running."""
-    listed = list(list_keys(Path(data).expanduser()))
+    folder = Path(data).expanduser()
+    listed = list(list_keys(folder))
     if options.as_json:
         print_json(
             [
@@ -70,3 +72,10 @@ def keys(options: Options, data: str) -> None:
             Text(f"{key.ring_id.hex()}  {key.kind.name.lower():6}  {human(key.size):>10}  owner {key.owner.hex()[:8]}")
         )
     out.print(Text(f"{len(listed)} items, {human(sum(key.size for key in listed))}"))
+    for gone, why in list_lost(folder):
+        place = f"{gone.ring_id.hex()}  {gone.kind.name.lower():6}  {'lost':>10}  owner {gone.owner.hex()[:8]}"
+        out.print(Text(f"{place}  {why}"))
+    aside = list_quarantine(folder)
+    if aside:
+        size = human(sum(one.size for one in aside))
+        out.print(Text(f"{len(aside)} rotten files, {size}, are kept in {folder / 'quarantine'}"))

@@ -58,6 +58,7 @@ class Serving:
         self._unwanted: set[int] = set()
         self._bytes = 0
         self._ended = False
+        self._told = ""
 
     def __len__(self) -> int:
         return len(self._working)
@@ -128,7 +129,9 @@ class Serving:
         status, body = told(error)
         if status is Status.INTERNAL and not isinstance(error, RemoteError):
             self._log.failure("{method} failed", failure=failure, method=method)
-        elif isinstance(error, StorageError):
+        elif isinstance(error, StorageError) and error.what != self._told:
+            # A disk that fails one request fails the next ones as well.
+            self._told = error.what
             self._log.warn("{method} failed: {why}", method=method, why=error.what)
         if not gone:
             self._answer(number, status, body)

@@ -17,6 +17,7 @@ from peerstore.util.lamport import LAST, LamportClock
 from peerstore.wire import bodies
 from peerstore.wire.framing import FRAME_LIMIT, GREETING_LIMIT, encode_frame, frame_header
 from peerstore.wire.messages import Cancel, Response, Status, encode_body, encode_message
+from tests.support.log_lines import LogLines
 from tests.support.peers import PeerTestCase, RawPeer, a_frame
 from tests.support.transports import Wire
 from tests.support.wire import a_greeting, frame_of, greeting_frame
@@ -195,6 +196,17 @@ class AnsweringTests(PeerTestCase):
         wire.pump()
         self.assertEqual(raw.status(1), Status.INTERNAL)
         self.assertEqual(len(self.flushLoggedErrors(errors.Conflict)), 1)
+
+    def test_a_disk_that_fails_is_told_once(self) -> None:
+        """And not with each request that it fails; another trouble is told, too."""
+        lines = LogLines(self)
+        _protocol, raw, wire = self.connect()
+        for number, error in enumerate([errors.DiskFull("No room.")] * 3 + [errors.CorruptData("It rots.")], 1):
+            self.dispatcher.reply = lambda error=error: fail(error)
+            raw.ask(number)
+            wire.pump()
+            self.assertEqual(raw.status(number), Status.UNAVAILABLE)
+        self.assertEqual((len(lines.having("No room.")), len(lines.having("It rots."))), (1, 1))
 
     def test_a_handler_that_was_cancelled_by_us(self) -> None:
         """Whoever asked did not, so they are told, and need not wait."""
