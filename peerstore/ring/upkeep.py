@@ -45,9 +45,13 @@ class Verdict(Enum):
 
 
 class Told(NamedTuple):
-    """An answer with its references resolved; empty unless SERVES."""
+    """An answer with its references resolved; empty unless SERVES.
+
+    *asked* is who was asked, as it is known by now: it may have moved.
+    """
 
     verdict: Verdict
+    asked: Member
     predecessor: Member | None = None
     successors: tuple[Member, ...] = ()
 
@@ -141,12 +145,11 @@ class PositionUpkeep:
 
     async def _stabilize(self) -> None:
         while self.state.first is not None:
-            asked = self.state.first
-            told = await self._ask(asked)
+            told = await self._ask(self.state.first)
             if told.serves:
-                state, candidate = steps.stabilized(self.state, asked, told.predecessor, told.successors)
+                state, candidate = steps.stabilized(self.state, told.asked, told.predecessor, told.successors)
                 self.update(state)
-                self._note_notice(asked, told.predecessor, candidate)
+                self._note_notice(told.asked, told.predecessor, candidate)
                 if candidate is not None:
                     await self._adopt(candidate)
                 break
@@ -199,7 +202,7 @@ class PositionUpkeep:
     async def _adopt(self, candidate: Member) -> bool:
         told = await self._ask(candidate)
         if told.serves:
-            self.update(steps.adopted(self.state, candidate, told.successors))
+            self.update(steps.adopted(self.state, told.asked, told.successors))
         return told.serves
 
     async def notify(self, member: Member, list_changed: bool = False) -> None:
@@ -210,9 +213,12 @@ class PositionUpkeep:
             if not list_changed:
                 target.notified(self.member)
             return
+        if member.fp not in self.host.hosts:
+            # It was retired.
+            return
         message = bodies.Notify(member.index, self.member.ref, list_changed)
         try:
-            await self.host.pool.call(member.address, "notify", message, ASK_TIMEOUT, member.fp)
+            await self.host.pool.call(self._address(member), "notify", message, ASK_TIMEOUT, member.fp)
         except (PeerError, RemoteError):
             # The next question to it will tell.
             return
@@ -228,8 +234,9 @@ class PositionUpkeep:
         worse = present is not None and not steps.is_better(self.state, candidate)
         if present is not None and worse and (await self._ask(present)).verdict is not Verdict.GONE:
             return True
-        if (await self._ask(candidate)).serves:
-            self.update(steps.rectified(self.state, candidate, not self.state.suspected))
+        told = await self._ask(candidate)
+        if told.serves:
+            self.update(steps.rectified(self.state, told.asked, not self.state.suspected))
         return worse
 
     async def _check_predecessor(self) -> None:
@@ -257,9 +264,8 @@ class PositionUpkeep:
         if member.fp not in self.host.hosts:
             # It was retired.
             self.update(steps.drop_host(self.state, member.fp))
-            return Told(Verdict.GONE)
-        # Where it is now, if it has moved since it came into our list.
-        address = self.host.hosts.position(member.fp, 0).address
+            return Told(Verdict.GONE, member)
+        address = self._address(member)
         since = self.host.clock.seconds()
         try:
             answer: bodies.Neighbours = await self.host.pool.call(
@@ -269,30 +275,38 @@ class PositionUpkeep:
             await resolve(self.host.pool, self.host.hosts, address, refs)
         except NotReady:
             self.update(steps.drop_member(self.state, member.id))
-            return Told(Verdict.GONE)
+            return Told(Verdict.GONE, member)
         except RemoteError:
-            return Told(Verdict.BUSY)
+            return Told(Verdict.BUSY, member)
         except PeerError as error:
-            return Told(Verdict.GONE if self.host.liveness.silent(member.fp, error, since) else Verdict.SILENT)
+            gone = self.host.liveness.silent(member.fp, error, since)
+            return Told(Verdict.GONE if gone else Verdict.SILENT, member)
         self.host.liveness.alive(member.fp)
         if (answer.position.fp, answer.position.index) != (member.fp, member.index):
             self.update(steps.drop_member(self.state, member.id))
-            return Told(Verdict.GONE)
-        self._refresh(answer.position)
+            return Told(Verdict.GONE, member)
+        asked = self._refresh(answer.position) or member
         before = self.host.hosts.member(answer.predecessor) if answer.predecessor is not None else None
-        return Told(Verdict.SERVES, before, self.host.hosts.members(answer.successors))
+        return Told(Verdict.SERVES, asked, before, self.host.hosts.members(answer.successors))
+
+    def _address(self, member: Member) -> str:
+        """Where a member of a host that we know is now, if it has moved since
+        it came into our list."""
+        return self.host.hosts.position(member.fp, 0).address
 
     def _ask_here(self, member: Member) -> Told:
         place = self.host.positions[member.index]
         if place.is_member:
-            return Told(Verdict.SERVES, place.state.told_predecessor, place.successors)
+            return Told(Verdict.SERVES, place.member, place.state.told_predecessor, place.successors)
         self.update(steps.drop_member(self.state, member.id))
-        return Told(Verdict.GONE)
+        return Told(Verdict.GONE, member)
 
-    def _refresh(self, ref: bodies.PositionRef) -> None:
+    def _refresh(self, ref: bodies.PositionRef) -> Member | None:
+        """Whom a reference names as we know it now, and so in our state."""
         current = self.host.hosts.member(ref)
         if current is not None:
             self.state = steps.refreshed(self.state, current)
+        return current
 
     def neighbours_body(self) -> bodies.Neighbours:
         """Our state as it is told to others."""

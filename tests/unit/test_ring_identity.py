@@ -6,7 +6,7 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore.errors import KeyInUse
-from tests.support.ring_net import Machine, RingNet, address_of
+from tests.support.ring_net import Machine, RingNet, address_of, record_of
 
 
 class IdentityTestCase(SynchronousTestCase):
@@ -229,6 +229,28 @@ class MovedTests(IdentityTestCase):
         self.one.start("m0")
         self.ideal()
         self.assertEqual((self.one.incarnation, self.one.gave_up), (2, []))
+
+    def test_news_of_it_comes_before_anybody_missed_it(self) -> None:
+        """Nobody has dropped it: all have it in their lists where it is now,
+        and its predecessor tells it there that it is one."""
+        self.net.run(60)
+        old = self.one.address
+        del self.net.listening[old]
+        self.one.address, self.one.incarnation = "tcp:moved:1", self.one.incarnation + 1
+        self.net.listening[self.one.address] = self.one
+        record = record_of("m3", self.one.incarnation, address=self.one.address)
+        self.one.ring.hosts.set_own(record)
+        others = [self.net.machines[name].ring for name in self.names if name != "m3"]
+        for host in others:
+            host.hosts.learn(record)
+        self.net.calls.clear()
+        self.net.run(90)
+        entries = [at for host in others for at in host.positions[0].neighbours() if at.fp == self.one.fp]
+        self.assertEqual({at.address for at in entries}, {"tcp:moved:1"})
+        before = next(host for host in others if host.positions[0].successors[0].fp == self.one.fp)
+        name = next(name for name in self.names if self.net.machines[name].fp == before.fp)
+        self.assertIn((name, "m3", "notify"), self.net.calls)
+        self.ideal(1)
 
     def test_somebody_else_is_at_its_old_place(self) -> None:
         """With another key: a stranger."""
