@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from peerstore import ids
-from peerstore.errors import PeerError, PeerStoreError, StorageError
+from peerstore.errors import PeerError, PeerStoreError, ProtocolViolation, StorageError
 from peerstore.gateway.ask import ask
 from peerstore.interfaces import IPeerPool
 from peerstore.items import Kind
@@ -30,14 +30,12 @@ from peerstore.ring.placement import replica_hosts
 from peerstore.util.periodic import Periodic
 from peerstore.util.together import all_of
 from peerstore.wire.bodies import GetNodeRecords, NodeRecords
-from peerstore.wire.voting import Attach, Attached
+from peerstore.wire.voting import MAX_ARCS, MAX_TOLD, Attach, Attached, check_told
 
-__all__ = ["Canvass", "MAX_ARCS", "VOTED"]
+__all__ = ["Canvass", "VOTED"]
 
 #: What is voted on; chunks need no votes.
 VOTED = (Kind.HEAD, Kind.LOG, Kind.RECORD)
-#: Arcs in one request.
-MAX_ARCS = 256
 #: Passes until all speak of the same lists; the rest comes in the next round.
 PASSES = 4
 ATTACH_TIMEOUT = 5.0
@@ -79,6 +77,8 @@ class Canvass:
         self._hosts = hosts
         self._pool = pool
         self._silent: dict[bytes, int] = {}
+        #: Who did not answer something of this pass.
+        self._failing: set[bytes] = set()
         self._said = ""
         self._rounds = Periodic(clock, self.round, self._interval, "voting")
         self._soon: IDelayedCall | None = None
@@ -189,7 +189,9 @@ class Canvass:
             for fp, arcs in sorted(by_host.items())
             for at in range(0, len(arcs), MAX_ARCS)
         ]
-        return [taken for answer in await all_of(asking) for taken in answer]
+        answers = await all_of(asking)
+        self._count_failures()
+        return [taken for answer in answers for taken in answer]
 
     def _concerned(self, arc: Arc[ArcVotes]) -> list[bytes]:
         """Whom to ask about an arc: all voters of all its lists, and the first
@@ -217,11 +219,10 @@ class Canvass:
 
     def _concerned_and_live(self, arc: ArcVotes) -> frozenset[bytes]:
         """Who would have to be asked before we count ourselves."""
-        hosts = {fp for one in (arc.named, *arc.history) for fp in one.hosts}
-        view = self._electorate.view
-        return frozenset(
-            fp for fp in hosts if fp != self._electorate.fp and (standing := view.get(fp)) and not standing.dead
-        )
+        hosts = {fp for one in (arc.named, *arc.history) for fp in one.hosts} - {self._electorate.fp}
+        live = {fp for fp, known in self._electorate.view.items() if not known.dead}
+        # Retired before anybody noticed that it was dead: nobody can ask it.
+        return frozenset(fp for fp in hosts & live if not self._hosts.is_retired(fp))
 
     async def _ask(self, fp: bytes, arcs: Sequence[tuple[int, int]]) -> list[Taken]:
         electorate = self._electorate
@@ -234,8 +235,7 @@ class Canvass:
             return []
         self._silent.pop(fp, None)
         electorate.hear_view(answer.view)
-        for told in answer.arcs:
-            electorate.hear(told)
+        electorate.hear(answer.arcs)
         return [
             Taken(
                 ids.from_bytes(told.after),
@@ -255,6 +255,7 @@ class Canvass:
         if answer.unknown:
             body = Attach(body.view, body.arcs, self._hosts.records(answer.unknown))
             answer = await ask(self._pool, member, "attach", body, Attached, ATTACH_TIMEOUT)
+        check_told(answer.view, answer.arcs, MAX_TOLD)
         return answer
 
     async def _learn(self, member: Member, answer: Attached) -> None:
@@ -270,10 +271,17 @@ class Canvass:
 
     def _failed(self, fp: bytes, error: PeerStoreError) -> None:
         self._log.debug("asking {host} about votes: {why}", host=ids.short(fp), why=error.what)
-        if isinstance(error, PeerError):
+        # Whoever talks nonsense is there; and what fails at a time, as all does
+        # that a lost connection had in flight, failed once.
+        if isinstance(error, PeerError) and not isinstance(error, ProtocolViolation):
+            self._failing.add(fp)
+
+    def _count_failures(self) -> None:
+        for fp in sorted(self._failing):
             self._silent[fp] = self._silent.get(fp, 0) + 1
             if self._silent[fp] >= SILENT:
                 self._electorate.suspect(fp)
+        self._failing.clear()
 
     # -- taking in ---------------------------------------------------------------
 
@@ -292,6 +300,7 @@ class Canvass:
         # A few at a time of each host: it has others to answer, too.
         lanes = [work[lane::LANES] for work in jobs.values() for lane in range(LANES)]
         await all_of([Deferred.fromCoroutine(self._take_each(lane)) for lane in lanes if lane])
+        self._count_failures()
 
     async def _take_each(self, work: Sequence[Taken]) -> None:
         for taken in work:

@@ -289,7 +289,8 @@ class Copier:
             return
         for post, status, name in zip(posts, pushed.statuses, pushed.names, strict=False):
             if status == Status.OK:
-                post.add(member.fp, name, pushed.needed)
+                # No more than a majority of k is ever needed, whatever it says.
+                post.add(member.fp, name, min(pushed.needed, self._ranges.copies // 2 + 1))
 
     async def _ask(self, member: Member, size: int, body: Push, began: float) -> Pushed | None:
         """One attempt; None when the other host is busy."""

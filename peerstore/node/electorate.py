@@ -32,6 +32,9 @@ from peerstore.wire.voting import ArcTold, HostStanding
 __all__ = ["Electorate", "SETTING", "Taken", "is_open"]
 
 SETTING = "votes"
+#: A host counts its lives, and begins where the clock stands.  One that is
+#: further ahead than this of what was known, and of the time, is made up.
+LEAP = 1 << 40
 _NOTHING = ArcVotes()
 
 
@@ -89,6 +92,7 @@ class Electorate:
         #: The names that arcs have, by the identity of their state; see :meth:`vote`.
         self._names: dict[int, tuple[ArcVotes, bytes]] = {}
         self._watchers: list[Callable[[], None]] = []
+        self._withdrawn = False
         self._disk = Latest(store, SETTING, self._pack)
 
     # -- life ------------------------------------------------------------------
@@ -161,6 +165,7 @@ class Electorate:
 
     def withdraw(self) -> None:
         """We go for good: others are to vote, and to hold what we hold."""
+        self._withdrawn = True
         self._see({self.fp: Standing(self.life, votes.GONE)})
 
     def watch(self, callback: Callable[[], None]) -> None:
@@ -168,8 +173,16 @@ class Electorate:
         self._watchers.append(callback)
 
     def hear_view(self, told: Iterable[HostStanding]) -> None:
-        """Another host's view: joined with ours."""
-        self._see({one.fp: Standing(one.life, one.dead) for one in told if one.fp in self._hosts})
+        """Another host's view: joined with ours, but for hosts that we do not
+        know, and for lives that nobody can have come to."""
+        now = int(self._wall())
+        self._see(
+            {
+                one.fp: Standing(one.life, one.dead)
+                for one in told
+                if one.fp in self._hosts and one.life <= LEAP + max(now, self._life_of(one.fp))
+            }
+        )
 
     def review(self) -> None:
         """Look again at who the voters are: somebody may have been retired,
@@ -225,7 +238,9 @@ class Electorate:
 
     def vote(self, ring_id: bytes) -> Vote:
         """In whose name we answer about a key: without a name, we do not
-        vote.  To be sent as :meth:`sure` gives it."""
+        vote.  To be sent as :meth:`sure` gives it.
+
+        Where something has rotted, we cannot say that there is nothing else."""
         arc = self.at(ring_id)
         votes_here = self.is_voter(arc) and not self._store.doubts.at(ring_id)
         return Vote(self._name(arc) if votes_here else b"", arc.named.hosts, self.needed)
@@ -262,22 +277,25 @@ class Electorate:
             if not self._in_doubt(ids.from_bytes(told.after), ids.from_bytes(told.through))
         )
 
-    def hear(self, told: ArcTold) -> None:
-        """Another host, whose view we have joined, says this of an arc.
+    def hear(self, arcs: Iterable[ArcTold]) -> None:
+        """Another host, whose view we have joined, says this of some arcs.
 
         What is settled, and neither ours nor ever was, is passed over."""
-        if (told.named.epoch and told.named.voters) or told.history:
-            self._change(
-                ids.from_bytes(told.after),
-                ids.from_bytes(told.through),
-                lambda arc: (
-                    arc
-                    if arc == _NOTHING and not told.history and self.fp not in told.named.hosts
-                    else votes.learned(arc, (told.named, told.history), told.covered)
-                ),
-            )
+        before = self.version
+        for told in arcs:
+            if (told.named.epoch and told.named.voters) or told.history:
+                self._change(ids.from_bytes(told.after), ids.from_bytes(told.through), self._learning(told))
+        if self.version != before:
             # An arc that was no concern of ours has no voters yet.
             self._review()
+
+    def _learning(self, told: ArcTold) -> Callable[[ArcVotes], ArcVotes]:
+        def learn(arc: ArcVotes) -> ArcVotes:
+            if arc == _NOTHING and not told.history and self.fp not in told.named.hosts:
+                return arc
+            return votes.learned(arc, (told.named, told.history), told.covered)
+
+        return learn
 
     # -- coming to vote ------------------------------------------------------------
 
@@ -298,17 +316,24 @@ class Electorate:
         """
         retired = frozenset(fp for fp in self.view if self._hosts.is_retired(fp))
         ready: list[Arc[ArcVotes]] = []
+        answers: list[Arc[tuple[Sealed, ...]]] = []
         for arc in self.arcs():
             if arc.value.full:
                 continue
             for part in self._answers.between(arc.after, arc.through):
-                valid = [one for one in part.value if one.name[0].voters == arc.value.named.voters]
+                # Only of this very list: the same voters may have been called
+                # before, and others in between, of whom an answer from then
+                # knows nothing.
+                valid = tuple(one for one in part.value if one.name[0] == arc.value.named)
+                answers.append(part._replace(value=valid))
                 alone = asked(arc.value) <= {one.fp for one in valid}
                 new = votes.judged(arc.value, self.fp, self.born, valid, retired, alone)
                 if new != arc.value:
                     ready.append(Arc(part.after, part.through, new))
         for arc in ready:
             self._change(arc.after, arc.through, lambda _, new=arc.value: new)  # type: ignore[misc]
+        self._answers = ArcMap(())
+        self._answers.replace(answers)
         return len(ready)
 
     def settle(self, answers: Sequence[Taken]) -> None:
@@ -339,6 +364,10 @@ class Electorate:
         places = self._store.doubts.places()
         return places is None or any(ids.in_half_open(after, ids.from_bytes(place), through) for place in places)
 
+    def _life_of(self, fp: bytes) -> int:
+        known = self.view.get(fp)
+        return known.life if known is not None else 0
+
     def _see(self, news: dict[bytes, Standing]) -> None:
         joined = votes.join_views(self.view, news)
         if joined != self.view:
@@ -353,7 +382,7 @@ class Electorate:
         a host that has lost its disk, but not its key, gets one that it never
         had: what it said in earlier ones, it does not remember."""
         self.life = max(least, int(self._wall()), 1)
-        self.view[self.fp] = Standing(self.life, 0)
+        self.view[self.fp] = Standing(self.life, votes.GONE if self._withdrawn else 0)
         self._answers = ArcMap(())
         for arc in self._arcs.arcs():
             self._change(arc.after, arc.through, votes.restarted)
@@ -366,7 +395,7 @@ class Electorate:
             self._log.warn("others know this node from a later life: its data folder is an older copy")
             self._next_life(own.life + 1)
             self.born = self.life
-        elif own.dead and own.dead != votes.GONE:
+        elif own.dead and not self._withdrawn:
             self._next_life(self.life + 1)
         places = sorted(
             (position.id, fp, known.life)

@@ -234,6 +234,8 @@ def judged(
     ]
     for one in arc.history:
         voters = [(fp, life) for fp, life in one.voters if fp not in retired]
+        if not voters:
+            continue
         have = {fp for fp, life in voters for answer in answers if answer.fp == fp and life >= answer.born}
         if alone or arc.capable:
             have |= {fp for fp, life in voters if fp == me and life >= born}

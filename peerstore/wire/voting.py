@@ -1,14 +1,46 @@
 """What holders of one arc tell each other of who votes on it.
 
-The rules are in ``node.votes``; here are only the shapes.  Fingerprints have
-32 bytes, lineages 16, ends of arcs 20.
+The rules are in ``node.votes``; here are only the shapes, and what of them no
+honest host ever says.  Fingerprints have 32 bytes, lineages 16, ends of arcs 20.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from peerstore.errors import BadMessage
 from peerstore.wire.bodies import Body, HostRecord, Number
 
-__all__ = ["ArcTold", "Attach", "Attached", "HostStanding", "VoterList"]
+__all__ = [
+    "MAX_ARCS",
+    "MAX_COVERED",
+    "MAX_EPOCH",
+    "MAX_LISTS",
+    "MAX_TOLD",
+    "MAX_VIEW",
+    "MAX_VOTERS",
+    "ArcTold",
+    "Attach",
+    "Attached",
+    "HostStanding",
+    "VoterList",
+    "check_told",
+]
+
+#: Hosts in one view.
+MAX_VIEW = 10_000
+#: Arcs in one request, and in its answer, where they may be cut finer.
+MAX_ARCS = 256
+MAX_TOLD = 16_384
+#: Lists in the history of one arc, voters on one list, lineages that are settled.
+MAX_LISTS = 1024
+MAX_VOTERS = 64
+MAX_COVERED = 1024
+#: Epochs count changes of who votes.  One above this is made up, and whoever
+#: went on counting from it would soon have numbers that nobody can be told.
+MAX_EPOCH = 1 << 40
+#: The highest thing that can be said of a host: that it goes for good.
+MAX_DEAD = 2
 
 
 class HostStanding(Body, frozen=True):
@@ -72,3 +104,33 @@ class Attached(Body, frozen=True):
     born: Number
     view: tuple[HostStanding, ...]
     arcs: tuple[ArcTold, ...]
+
+
+def check_told(view: Sequence[HostStanding], arcs: Sequence[ArcTold], most: int) -> None:
+    """Whether a view, and what is said of arcs, can be an honest host's.
+
+    :param most: arcs that may come at a time.
+    :raises peerstore.errors.BadMessage: when they cannot.
+    """
+    if len(view) > MAX_VIEW or len(arcs) > most:
+        raise BadMessage(f"{len(view)} hosts and {len(arcs)} arcs at a time are too many.")
+    if any(len(one.fp) != 32 or one.dead > MAX_DEAD for one in view):
+        raise BadMessage("what is said of a host is malformed.")
+    for told in arcs:
+        if len(told.after) != 20 or len(told.through) != 20:
+            raise BadMessage("the ends of an arc have 20 bytes.")
+        if len(told.history) > MAX_LISTS or len(told.covered) > MAX_COVERED:
+            raise BadMessage("an arc has too many lists.")
+        for one in (told.named, *told.history):
+            _check_list(one)
+        if any(len(lineage) != 16 or epoch > MAX_EPOCH for lineage, epoch in told.covered):
+            raise BadMessage("what is settled is malformed.")
+
+
+def _check_list(one: VoterList) -> None:
+    if len(one.lineage) != 16 or one.epoch > MAX_EPOCH:
+        raise BadMessage("a list's place among others is malformed.")
+    if len(one.voters) > MAX_VOTERS or len(set(one.hosts)) != len(one.voters):
+        raise BadMessage("a list has too many voters, or one of them twice.")
+    if any(len(fp) != 32 for fp in one.hosts):
+        raise BadMessage("a voter's fingerprint has 32 bytes.")

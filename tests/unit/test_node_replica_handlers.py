@@ -1,4 +1,4 @@
-"""range-digest, range-list, fetch, push: what holders ask of each other; and
+"""range-digest, range-list, fetch, push, attach: what holders ask of each other; and
 who may call what."""
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from peerstore import ids
 from peerstore.files.chunk import SealedChunk, chunk_item
 from peerstore.items import ALL_KINDS, Item, ItemKey, Kind
 from peerstore.wire.bodies import (
+    Confirm,
     Done,
     Fetch,
     FindSuccessor,
@@ -30,7 +31,20 @@ from peerstore.wire.bodies import (
     RangeDigest,
 )
 from peerstore.wire.messages import Status, encode_body
-from tests.support.rings import Ring, greeting
+from peerstore.wire.voting import (
+    MAX_ARCS,
+    MAX_COVERED,
+    MAX_EPOCH,
+    MAX_LISTS,
+    MAX_VIEW,
+    MAX_VOTERS,
+    ArcTold,
+    Attach,
+    Attached,
+    HostStanding,
+    VoterList,
+)
+from tests.support.rings import Ring, Wire, greeting
 from tests.support.storage import record
 from tests.support.things import OWNER, a_chain, a_chunk, a_head
 
@@ -279,3 +293,129 @@ class RoleTests(SynchronousTestCase):
             ("notify", Notify(7, ref, False)),
         ):
             self.assertEqual(self.ring.refused("a", method, body, "node"), Status.BAD_REQUEST, (method, body))
+
+
+LINE = b"L" * 16
+NOBODY = VoterList(bytes(16), 0, ())
+
+
+def told(
+    named: VoterList = NOBODY,
+    history: tuple[VoterList, ...] = (),
+    covered: tuple[tuple[bytes, int], ...] = (),
+    after: bytes = ZERO,
+    through: bytes = ZERO,
+) -> ArcTold:
+    """Something that is said of an arc."""
+    return ArcTold(after, through, named, history, covered, True, True)
+
+
+def strangers(count: int) -> tuple[tuple[bytes, int], ...]:
+    """Voters that nobody knows."""
+    return tuple((number.to_bytes(32, "big"), 1) for number in range(count))
+
+
+class AttachTests(SynchronousTestCase):
+    """Taking a view over: from hosts only, and nothing that no host would say."""
+
+    def setUp(self) -> None:
+        self.ring = Ring("abc")
+
+    def attach(self, view: tuple[HostStanding, ...] = (), arcs: tuple[ArcTold, ...] = ()) -> Attached:
+        """The answer."""
+        answer: Attached = self.ring.ask("a", "attach", Attach(view, arcs, ()), "node")
+        return answer
+
+    def test_an_empty_one(self) -> None:
+        """It is told the view, and changes nothing."""
+        before = self.ring.node("a").holding.electorate.version
+        answer = self.attach()
+        self.assertEqual(self.ring.named([one.fp for one in answer.view]), "abc")
+        self.assertEqual((answer.unknown, answer.arcs), ((), ()))
+        self.assertEqual(self.ring.node("a").holding.electorate.version, before)
+
+    def test_strangers(self) -> None:
+        """Nothing is done before their records are there."""
+        before = self.ring.node("a").holding.electorate.version
+        answer = self.attach((HostStanding(b"?" * 32, 1, 0),))
+        self.assertEqual((answer.unknown, answer.view), ((b"?" * 32,), ()))
+        self.assertEqual(self.ring.node("a").holding.electorate.version, before)
+
+    def test_what_no_host_says(self) -> None:
+        """Other lengths, numbers that were never counted up to, voters that come twice, and far too
+        much of anything are refused whole: nothing of it is taken over."""
+        electorate = self.ring.node("a").holding.electorate
+        before = electorate.version
+        fp = self.ring.fp("b")
+        one = VoterList(LINE, 1, strangers(1))
+        for body in (
+            Attach((HostStanding(fp[:31], 1, 0),), (), ()),
+            Attach((HostStanding(fp, 1, 3),), (), ()),
+            Attach((HostStanding(fp, 1, 0),) * (MAX_VIEW + 1), (), ()),
+            Attach((), (told(),) * (MAX_ARCS + 1), ()),
+            Attach((), (told(after=b""),), ()),
+            Attach((), (told(through=bytes(32)),), ()),
+            Attach((), (told(VoterList(b"L", 1, strangers(1))),), ()),
+            Attach((), (told(VoterList(LINE, MAX_EPOCH + 1, strangers(1))),), ()),
+            Attach((), (told(VoterList(LINE, 1, ((fp[:20], 1),))),), ()),
+            Attach((), (told(VoterList(LINE, 1, strangers(1) * 2)),), ()),
+            Attach((), (told(VoterList(LINE, 1, strangers(MAX_VOTERS + 1))),), ()),
+            Attach((), (told(one, (VoterList(LINE, MAX_EPOCH + 1, strangers(2)),)),), ()),
+            Attach((), (told(one, (one,) * (MAX_LISTS + 1)),), ()),
+            Attach((), (told(one, (), ((LINE, 1),) * (MAX_COVERED + 1)),), ()),
+            Attach((), (told(one, (), ((LINE, MAX_EPOCH + 1),)),), ()),
+            Attach((), (told(one, (), ((b"", 1),)),), ()),
+        ):
+            self.assertEqual(self.ring.refused("a", "attach", body, "node"), Status.BAD_REQUEST, str(body)[:200])
+        self.assertEqual(electorate.version, before)
+
+    def test_users_attach_nothing(self) -> None:
+        """Nor do they ask what a host may drop."""
+        self.assertEqual(self.ring.refused("a", "attach", Attach((), (), ())), Status.BAD_REQUEST)
+        self.assertEqual(self.ring.refused("a", "confirm", Confirm(())), Status.BAD_REQUEST)
+
+    def test_a_life_that_was_never_lived(self) -> None:
+        """The highest number there is does no harm: the ring goes on, and so does its host after a restart."""
+        highest = (1 << 63) - 1
+        self.attach((HostStanding(self.ring.fp("a"), highest, 1), HostStanding(self.ring.fp("b"), highest, 1)))
+        self.ring.run(5.0)
+        self.ring.world.hosts["a"].crash()
+        self.ring.world.start("a", "b")
+        self.ring.settle()
+        (outcome,) = self.ring.put([HEADS[0]])
+        self.assertTrue(outcome.certain)
+
+
+class NonsenseTests(SynchronousTestCase):
+    """One host whose answers are no use; the others go on."""
+
+    def setUp(self) -> None:
+        self.ring = Ring("abc")
+
+    def test_answers_about_votes(self) -> None:
+        """Malformed ones are passed over: with the other two, a fourth comes to vote."""
+        wire = Wire(self.ring.node("c"))
+        wire.after("attach", lambda body, answer: Attached((), 1, answer.view, (told(after=b"x"),) * 3))
+        self.ring.world.start("d", "a")
+        self.ring.until("they vote", lambda: all(self.votes(name) for name in "abd"), 60.0)
+        self.assertGreater(wire.count("attach"), 0)
+
+    def test_more_copies_than_there_can_be(self) -> None:
+        """A holder that says how many it takes to be certain is believed no more than k allows."""
+        head = HEADS[0]
+        owner = self.ring.around(head.key.ring_id)[0]
+        for name in self.ring.names():
+            if name != owner:
+                Wire(self.ring.node(name)).after(
+                    "push", lambda body, answer: msgspec.structs.replace(answer, needed=1 << 62)
+                )
+        (outcome,) = self.ring.put([head], patience=5.0)
+        self.assertEqual((outcome.certain, outcome.needed), (True, 2))
+
+    def votes(self, name: str) -> bool:
+        """Whether a host votes on all there is."""
+        holding = self.ring.node(name).holding
+        if holding is None or not holding.electorate.arcs():
+            return False
+        mine = [arc.value for arc in holding.electorate.arcs() if holding.electorate.fp in arc.value.named.hosts]
+        return bool(mine) and all(arc.capable for arc in mine)

@@ -10,7 +10,7 @@ from peerstore.interfaces import INodeStore
 from peerstore.items import Item, ItemKey, Kind
 from peerstore.net.dispatch import Handler
 from peerstore.node.electorate import Electorate
-from peerstore.node.handlers.common import Reading, check_length, check_lengths, check_limit, fill, started
+from peerstore.node.handlers.common import Reading, check_length, check_limit, fill, started
 from peerstore.node.keeper import Keeper
 from peerstore.node.strays import Strays
 from peerstore.ring.hosts import HostTable
@@ -28,7 +28,7 @@ from peerstore.wire.bodies import (
 )
 from peerstore.wire.messages import Status
 from peerstore.wire.session import Greeting
-from peerstore.wire.voting import Attach, Attached
+from peerstore.wire.voting import MAX_ARCS, MAX_VIEW, Attach, Attached, check_told
 
 __all__ = ["ReplicaHandlers"]
 
@@ -36,10 +36,6 @@ MAX_KEYS = 4096
 MAX_FETCH = 1024
 MAX_PUSH = 1024
 MAX_CONFIRM = 64
-MAX_VIEW = 10_000
-MAX_ARCS = 256
-MAX_LISTS = 1024
-MAX_VOTERS = 64
 
 
 class ReplicaHandlers:
@@ -156,7 +152,8 @@ class ReplicaHandlers:
         ours.  From then on we never again answer in an older list's name."""
         if caller.role != "node":
             raise BadMessage("attach is for members of the ring.")
-        _check_attach(body)
+        check_told(body.view, body.arcs, MAX_ARCS)
+        check_limit(len(body.records), MAX_VIEW, "records")
         for record in body.records:
             self._hosts.learn(record)
         unknown = tuple(one.fp for one in body.view if one.fp not in self._hosts and not self._hosts.is_retired(one.fp))
@@ -165,29 +162,13 @@ class ReplicaHandlers:
             return Attached(unknown, electorate.born, (), ())
         before = electorate.version
         electorate.hear_view(body.view)
-        for told in body.arcs:
-            electorate.hear(told)
+        electorate.hear(body.arcs)
         if electorate.version != before:
             self._news()
         view = electorate.tell_view()
         arcs = electorate.vouch((ids.from_bytes(told.after), ids.from_bytes(told.through)) for told in body.arcs)
         await electorate.kept()
         return Attached((), electorate.born, view, arcs)
-
-
-def _check_attach(body: Attach) -> None:
-    check_limit(len(body.view), MAX_VIEW, "hosts")
-    check_limit(len(body.records), MAX_VIEW, "records")
-    check_limit(len(body.arcs), MAX_ARCS, "arcs")
-    check_lengths((one.fp for one in body.view), 32, "a fingerprint")
-    for told in body.arcs:
-        _check_range(told.after, told.through)
-        check_limit(len(told.history), MAX_LISTS, "lists")
-        for one in (told.named, *told.history):
-            check_length(one.lineage, 16, "a lineage")
-            check_limit(len(one.voters), MAX_VOTERS, "voters")
-            check_lengths((fp for fp, _ in one.voters), 32, "a fingerprint")
-        check_lengths((lineage for lineage, _ in told.covered), 16, "a lineage")
 
 
 def _check_range(after: bytes, through: bytes) -> None:
