@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -37,7 +38,7 @@ def retire(options: Options, data: str, lost: str | None) -> None:
     asked = {"do": "retire-lost", "host": lost} if lost else {"do": "retire"}
     for answer in ask_node(Path(data).expanduser(), asked):
         if options.as_json:
-            out.print_json(data=answer)
+            out.print(Text(json.dumps(answer)))
         elif answer.get("left"):
             out.print(Text(f"{answer['left']} items are still to be taken over by others"))
         elif answer.get("done"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
@@ -60,6 +61,8 @@ class Holding:
         fp = ring.fp
         self._clock = clock
         self._ring = ring
+        self._told: list[Callable[[int], None]] = []
+        self._ends: list[Deferred[None]] = []
         self._hosts = hosts
         self.debts = debts = Debts()
         self.electorate = electorate = Electorate(store, hosts, fp, copies, clock.seconds, entropy)
@@ -115,8 +118,24 @@ class Holding:
 
     def retire(self, say: Callable[[int], None]) -> Deferred[None]:
         """Leave the ring for good: see ``farewell``.  Fires when all that we
-        hold is with others; the node is to be stopped then."""
-        return Deferred.fromCoroutine(self.farewell.for_good(say))
+        hold is with others; the node is to be stopped then.  Whoever asks
+        again meanwhile is told how it goes, too."""
+        self._told.append(say)
+        done: Deferred[None] = Deferred()
+        self._ends.append(done)
+        if len(self._ends) == 1:
+            retiring = Deferred.fromCoroutine(self.farewell.for_good(self._tell))
+            retiring.addBoth(self._retired)
+        return done
+
+    def _tell(self, left: int) -> None:
+        for say in self._told:
+            say(left)
+
+    def _retired(self, result: Any) -> None:
+        ends, self._ends, self._told = self._ends, [], []
+        for done in ends:
+            done.callback(result)
 
     def retire_lost(self, name: str) -> None:
         """Another host is gone for good, and whatever only it had with it.
