@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,6 +18,7 @@ from tests.support.storage_child import numbered
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ITEMS = 2000
+KILLS = 20
 
 
 class KillTests(SynchronousTestCase):
@@ -29,12 +32,14 @@ class KillTests(SynchronousTestCase):
         self.addCleanup(child.kill)
         return child
 
-    def _killed_after(self, folder: Path, count: int) -> list[int]:
-        """Run until *count* puts were acknowledged, kill; all that were."""
+    def _killed_after(self, folder: Path, count: int, wait: float = 0.0) -> list[int]:
+        """Run until *count* puts were acknowledged, *wait* a little (s), kill;
+        all that were."""
         child = self._child(folder)
         assert child.stdout is not None
         with child.stdout as output:
             acknowledged = [int(output.readline()) for _ in range(count)]
+            time.sleep(wait)
             child.kill()
             rest = output.read().split(b"\n")
         child.wait()
@@ -67,12 +72,18 @@ class KillTests(SynchronousTestCase):
             self.assertGreaterEqual(len(acknowledged), count)
             self._check(folder, acknowledged)
 
-    def test_killed_again_and_again(self) -> None:
-        """One folder, killed three times; then it takes all that is missing."""
+    def test_twenty_times(self) -> None:
+        """One folder, killed twenty times over all of the 2,000, at seeded
+        moments; each time all that was ever acknowledged is there and whole.
+        Then it takes all that is missing."""
         folder = Path(self.mktemp())
+        rng = random.Random(20)
         acknowledged: set[int] = set()
-        for count in (5, 300, 900):
-            acknowledged.update(self._killed_after(folder, count))
+        for kill in range(KILLS):
+            count = ITEMS * kill // KILLS + rng.randrange(1, ITEMS // KILLS)
+            told = self._killed_after(folder, count, rng.random() / 50)
+            self.assertLess(len(told), ITEMS, "it was through before it was killed")
+            acknowledged.update(told)
             self._check(folder, sorted(acknowledged))
         child = self._child(folder)
         assert child.stdout is not None

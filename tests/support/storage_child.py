@@ -1,13 +1,17 @@
 """A process that stores numbered items and says which ones are acknowledged.
 
-``python -m tests.support.storage_child FOLDER FIRST COUNT WINDOW`` puts items
-FIRST to FIRST + COUNT - 1, WINDOW at a time, and writes each one's number on
-a line of its own as soon as its put has been answered.
+``python -m tests.support.storage_child FOLDER FIRST COUNT WINDOW [WITHOUT]``
+puts items FIRST to FIRST + COUNT - 1, WINDOW at a time, and writes each one's
+number on a line of its own as soon as its put has been answered.  WITHOUT
+takes one of the syncs out (``file``, ``folder``, ``journal``), for tests that
+are to notice it.
 """
 
 from __future__ import annotations
 
 import os
+import sqlite3
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import cooperate, react
 
 from peerstore.items import Item
+from peerstore.storage import sqlite_store
 from peerstore.storage.sqlite_store import SqliteNodeStore
 from tests.support.storage import chunk, entry, head, large_chunk
 
@@ -27,7 +32,27 @@ def numbered(number: int) -> Item:
     return make(number + 1)
 
 
-async def _run(reactor: Any, folder: str, first: str, count: str, window: str) -> None:
+def _take_out(what: str) -> None:
+    """Let one kind of sync do nothing."""
+    real_sync, real_open = os.fsync, sqlite_store.open_database
+
+    def fsync(descriptor: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        if kind != what:
+            real_sync(descriptor)
+
+    def open_database(path: Path) -> sqlite3.Connection:
+        db = real_open(path)
+        if what == "journal":
+            db.execute("PRAGMA synchronous = NORMAL")
+        return db
+
+    os.fsync = fsync
+    sqlite_store.open_database = open_database
+
+
+async def _run(reactor: Any, folder: str, first: str, count: str, window: str, without: str = "") -> None:
+    _take_out(without)
     store = SqliteNodeStore(Path(folder), reactor)
     await store.start()
 
