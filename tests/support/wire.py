@@ -152,7 +152,8 @@ def body_types() -> Iterator[type[msgspec.Struct]]:
     """Every type that ``wire.bodies`` and ``wire.voting`` define."""
     for module in (bodies, voting):
         for name in module.__all__:
-            yield getattr(module, name)
+            if isinstance(getattr(module, name), type):
+                yield getattr(module, name)
 
 
 def chunked(data: bytes, sizes: list[int]) -> Iterator[bytes]:
