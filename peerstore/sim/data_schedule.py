@@ -32,8 +32,8 @@ _T = TypeVar("_T")
 #: The machines of the people who use the ring; "a" and "b" are one person's.
 DEVICES = ("user-a", "user-b", "user-c")
 #: Virtual seconds of one phase, and how many phases a run has.
-PHASE = 110.0
-PHASES = 4
+PHASE = 100.0
+PHASES = 3
 #: What costs a disk, or its newest part.
 LOSSES = ("lose", "lose for good", "lose newest")
 #: Hosts without which no disk is lost.
@@ -76,7 +76,7 @@ def setting_for(seed: int) -> DataSetting:
         return choices[chance.number("data setting", kind) % len(choices)]
 
     virtual_nodes = int(one_of("virtual nodes", (1, 1, 1, 2)))
-    hosts = 5 + chance.number("data setting", "hosts") % 4
+    hosts = 4 + chance.number("data setting", "hosts") % 4
     grows = seed % 5 == 0
     first = 1 + chance.number("data setting", "first") % 2 if grows else max(4, hosts - 2)
     return DataSetting(
@@ -87,8 +87,8 @@ def setting_for(seed: int) -> DataSetting:
         list_size=max(int(one_of("list size", (4, 6, 16))), 3 * virtual_nodes),
         knows_all=True,
         longest_period=one_of("longest period", (5.0, 15.0, 30.0)),
-        gap=one_of("gap", (6.0, 10.0, 20.0)),
-        pause=one_of("pause", (1.0, 3.0)),
+        gap=one_of("gap", (6.0, 10.0, 16.0)),
+        pause=one_of("pause", (2.0, 4.0)),
         faults=Faults(
             loss=one_of("loss", (0.0, 0.005, 0.02)),
             tail=one_of("tail", (0.0, 0.002, 0.01)),
