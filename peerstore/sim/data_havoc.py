@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from peerstore import ids
 from peerstore.sim.data_places import Places
 from peerstore.sim.data_schedule import Phase
 from peerstore.sim.host import SimHost
@@ -13,6 +14,9 @@ from peerstore.sim.schedule import Event
 from peerstore.sim.world import World
 
 __all__ = ["Havoc"]
+
+#: Seconds after which somebody tells the ring that a disk is lost, about.
+TOLD_LATE = 10.0
 
 
 class Havoc:
@@ -28,6 +32,8 @@ class Havoc:
         #: Counts phases: what belongs to an earlier one is over.
         self._now = 0
         self._gone: set[str] = set()
+        #: Nodes whose disk is lost, of which the ring is still to be told.
+        self._lost: list[bytes] = []
         self._promise: Event | None = None
 
     def begin(self, phase: Phase) -> None:
@@ -52,6 +58,7 @@ class Havoc:
             others = [other for other in running or sorted(world.hosts) if other != name][:2]
             self.start(name, others)
         world.trace.event("quiet", quiet=False)
+        self._after(TOLD_LATE, self._retire_lost)
 
     def promised(self) -> None:
         """A user was just told that something new is certain."""
@@ -149,21 +156,32 @@ class Havoc:
     def _lose(self, event: Event) -> None:
         """A disk breaks; the machine comes back with a new one, as another
         node, or with an older backup, or not at all."""
-        name, host = event.groups[0][0], self.world.hosts.get(event.groups[0][0])
+        world, name = self.world, event.groups[0][0]
+        host = world.hosts.get(name)
         if host is None or name in self._gone:
             return
         if host.running:
             host.crash(silent=True)
-        self.world.trace.event(event.kind, name, quiet=False)
+        world.trace.event(event.kind, name, quiet=False)
         if event.kind == "lose newest":
             self.places.lose(host.set_back)
         else:
+            self._lost.append(host.fp)
             self.places.lose(host.wipe)
+            self._after(2 * TOLD_LATE * world.decisions.fraction("data", "told"), self._retire_lost)
         if event.kind == "lose for good":
             self._gone.add(name)
             self.places.gone(name)
         else:
             self._after(event.seconds, self.start, name, event.groups[1])
+
+    def _retire_lost(self) -> None:
+        """Somebody tells the ring of what is lost for good ("peerstore node
+        retire --lost FP"); not always before the next thing happens."""
+        ring = next((host.node.ring for host in self.world.running() if host.node and host.node.ring), None)
+        while ring is not None and self._lost:
+            self.world.trace.event("retire the lost", ids.short(self._lost[0]), quiet=False)
+            ring.retire(self._lost.pop(0))
 
     def _blackout(self, event: Event) -> None:
         self.world.trace.event(event.kind, quiet=False)

@@ -39,7 +39,7 @@ class ScheduleTests(SynchronousTestCase):
         """That is fewer than W of three copies."""
         lost = [sum(event.kind in LOSSES for event in phase.events) for seed in SEEDS for phase in phases_of(seed)]
         self.assertEqual(max(lost), 1)
-        self.assertGreater(sum(lost), len(SEEDS))
+        self.assertGreater(sum(lost), 100)
 
     def test_no_disk_is_lost_while_there_are_few_hosts(self) -> None:
         """With one host, what it alone has may be certain."""
