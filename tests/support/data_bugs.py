@@ -24,10 +24,12 @@ import click
 import msgspec
 from twisted.internet.defer import Deferred, succeed
 
-from peerstore.gateway.union import SetReader
-from peerstore.items import Item
+from peerstore.gateway import union
+from peerstore.items import Item, ItemKey
+from peerstore.node.electorate import Electorate
 from peerstore.node.exchange import Exchange, Task
 from peerstore.node.keeper import Keeper, Verdict
+from peerstore.node.strays import Strays
 from peerstore.sim.data_run import run_data
 from peerstore.sim.many import in_columns, run_many
 from peerstore.storage.digests import pack_key
@@ -88,16 +90,25 @@ def ack_before_fsync() -> contextlib.AbstractContextManager[None]:
 
 
 def not_found_from_one_answer() -> contextlib.AbstractContextManager[None]:
-    """Whoever answers first speaks for all."""
+    """One voter speaks for all."""
+    return replaced(union._Count, "complete", lambda real: property(lambda self: bool(self._names)))
+
+
+def syncing_counted_as_a_vote() -> contextlib.AbstractContextManager[None]:
+    """Whoever is on the list of voters votes, whatever it knows."""
+    return replaced(Electorate, "is_voter", lambda real: lambda self, arc: self.fp in arc.named.hosts)
+
+
+def drop_before_confirm() -> contextlib.AbstractContextManager[None]:
+    """Who should have a copy has one, no doubt."""
 
     def make(real: Any) -> Any:
-        async def voters(self: Any, *arguments: Any) -> Any:
-            route, members, _ = await real(self, *arguments)
-            return route, members, 1
+        async def has(self: Any, fp: bytes, keys: Sequence[ItemKey]) -> frozenset[ItemKey]:
+            return frozenset(keys)
 
-        return voters
+        return has
 
-    return replaced(SetReader, "_voters", make)
+    return replaced(Strays, "_with", make)
 
 
 def repair_that_trusts_a_digest() -> contextlib.AbstractContextManager[None]:
@@ -136,7 +147,9 @@ def refused_after_acknowledged() -> contextlib.AbstractContextManager[None]:
 
 
 BUGS = {
+    "drop before confirm": Bug("copies go without asking who else has them", drop_before_confirm),
     "ack before fsync": Bug("a write is acknowledged before it is on the disk", ack_before_fsync),
+    "SYNCING counted as a vote": Bug("a voter votes before it knows everything", syncing_counted_as_a_vote),
     "not-found from one answer": Bug("one voter's answer makes a read complete", not_found_from_one_answer),
     "repair that trusts a digest": Bug("what was alike once is not compared again", repair_that_trusts_a_digest),
     "refused after acknowledged": Bug("a copy of what another acknowledged is refused", refused_after_acknowledged),
