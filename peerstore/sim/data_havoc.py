@@ -6,7 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from twisted.internet.defer import CancelledError
+
 from peerstore import ids
+from peerstore.errors import PeerStoreError, UsageError
 from peerstore.sim.data_places import Places
 from peerstore.sim.data_schedule import Phase
 from peerstore.sim.host import SimHost
@@ -41,6 +44,7 @@ class Havoc:
         self._now += 1
         for event in phase.events:
             self._after(event.at, self._apply, event)
+        self._after(TOLD_LATE, self._retire_lost)
 
     def end(self) -> None:
         """Nothing happens any more, whoever may still come is there, and
@@ -133,14 +137,14 @@ class Havoc:
         """It goes for good, once it says that it may; then its disk is no
         more.  One that cannot in time is stopped, and keeps its disk."""
         host = self._running(name)
-        retire = getattr(host.node, "retire", None) if host is not None else None
-        if host is None or retire is None:
+        holding = host.node.holding if host is not None and host.node is not None else None
+        if host is None or holding is None:
             return
         process = host.process
         self.world.trace.event("retire", name, quiet=False)
 
         def done(_: Any) -> None:
-            # A process that died meanwhile, or was stopped, has said nothing.
+            # Who died meanwhile has said nothing.
             if host.process is process and process is not None and process.alive:
                 self.world.trace.event("retired", name, quiet=False)
                 self.faults["retired"] += 1
@@ -150,8 +154,11 @@ class Havoc:
 
         def failed(failure: Any) -> None:
             self.world.trace.event("did not retire", name, failure.getErrorMessage(), quiet=False)
+            failure.trap(PeerStoreError, CancelledError)
 
-        retire().addCallbacks(done, failed)
+        retiring = holding.retire(lambda left: None)
+        retiring.addCallbacks(done, failed)
+        retiring.addErrback(lambda failure: self.world.problem(failure.getTraceback()))
 
     def _lose(self, event: Event) -> None:
         """A disk breaks; the machine comes back with a new one, as another
@@ -177,11 +184,16 @@ class Havoc:
 
     def _retire_lost(self) -> None:
         """Somebody tells the ring of what is lost for good ("peerstore node
-        retire --lost FP"); not always before the next thing happens."""
-        ring = next((host.node.ring for host in self.world.running() if host.node and host.node.ring), None)
-        while ring is not None and self._lost:
-            self.world.trace.event("retire the lost", ids.short(self._lost[0]), quiet=False)
-            ring.retire(self._lost.pop(0))
+        retire --lost FP"), and does it again where it does not work yet."""
+        holdings = [host.node.holding for host in self.world.running() if host.node and host.node.holding]
+        try:
+            while self._lost and holdings:
+                holdings[-1].retire_lost(self._lost[0].hex())
+                self.world.trace.event("retired as lost", ids.short(self._lost.pop(0)), quiet=False)
+        except UsageError as error:
+            self.world.trace.event("not retired yet", str(error))
+        if self._lost:
+            self._after(TOLD_LATE, self._retire_lost)
 
     def _blackout(self, event: Event) -> None:
         self.world.trace.event(event.kind, quiet=False)

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from peerstore.sim.data_run import run_data
 
 #: What CI runs; ``tox -e seeds`` and ``tox -e soak`` run more.
-SEEDS = range(1, 13)
+SEEDS = range(1, 10)
 
 
 class DataTests(SynchronousTestCase):
@@ -32,15 +32,15 @@ class DataTests(SynchronousTestCase):
             self.assertGreater(checks[promise], least, promise)
 
     def test_seeds(self) -> None:
-        """Seeds 3, 6, 9, 12."""
+        """Seeds 3, 6, 9."""
         self.check_seeds(0)
 
     def test_more_seeds(self) -> None:
-        """Seeds 1, 4, 7, 10."""
+        """Seeds 1, 4, 7."""
         self.check_seeds(1)
 
     def test_the_other_seeds(self) -> None:
-        """Seeds 2, 5, 8, 11."""
+        """Seeds 2, 5, 8."""
         self.check_seeds(2)
 
     def test_the_same_seed_gives_the_same_run(self) -> None:
