@@ -63,7 +63,7 @@ class _Conversation(LineOnlyReceiver):
         try:
             asked = json.loads(line)
             command = self._commands[asked["do"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             self._say({"error": "This node does not know that request.", "next": "Use the version that it runs."})
             return
         working: Deferred[Any] = maybeDeferred(command, asked, self._say)

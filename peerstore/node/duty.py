@@ -48,23 +48,27 @@ def shares(places: Sequence[Place], away: frozenset[bytes], copies: int, needed:
     :param needed: W.
     """
     found = []
+    # Apart, or where nearly all are away each place would be a walk past them.
+    present = [place for place in places if place[1] not in away]
     for number, (through, _) in enumerate(places):
-        holders: dict[bytes, None] = {}
-        live: dict[bytes, None] = {}
-        for step in range(len(places)):
-            fp = places[(number + step) % len(places)][1]
-            if len(holders) < copies:
-                holders[fp] = None
-            if fp not in away:
-                live[fp] = None
-            if len(holders) >= copies and len(live) > copies:
-                break
+        holders = _first(places, number, copies)
+        live = _first(present, bisect_left(present, places[number]), copies + 1)
         now = [fp for fp in holders if fp not in away]
         if len(now) < needed:
-            now = list(live)[:copies]
+            now = live[:copies]
         behind = next((fp for fp in live if fp not in now), b"")
         found.append(Share(places[number - 1][0], through, tuple(holders), tuple(now), behind))
     return found
+
+
+def _first(places: Sequence[Place], start: int, count: int) -> list[bytes]:
+    """The first *count* hosts, walking from one of *places* on."""
+    found: dict[bytes, None] = {}
+    for step in range(len(places)):
+        found[places[(start + step) % len(places)][1]] = None
+        if len(found) >= count:
+            break
+    return list(found)
 
 
 def share_of(found: Sequence[Share], key: int) -> Share | None:

@@ -130,6 +130,11 @@ class Electorate:
             self._review()
 
     @property
+    def is_open(self) -> bool:
+        """Whether what was kept has been read: before, nobody can be told anything."""
+        return self.life > 0
+
+    @property
     def knows_anything(self) -> bool:
         """Whether there is an arc that somebody told us of."""
         return any(arc.value.named.epoch for arc in self._arcs.arcs())
@@ -190,7 +195,13 @@ class Electorate:
         self._review()
 
     def tell_view(self) -> tuple[HostStanding, ...]:
-        """Ours, for others."""
+        """Ours, for others.
+
+        Not of those whose records we cannot give, as of the retired: whoever
+        does not know them would ask for the records again and again."""
+        return tuple(one for one in self._standings() if one.fp == self.fp or one.fp in self._hosts)
+
+    def _standings(self) -> tuple[HostStanding, ...]:
         return tuple(HostStanding(fp, known.life, known.dead) for fp, known in sorted(self.view.items()))
 
     @property
@@ -437,7 +448,7 @@ class Electorate:
 
     def _pack(self) -> bytes:
         arcs = tuple((ids.to_bytes(arc.after), ids.to_bytes(arc.through), arc.value) for arc in self.arcs())
-        return msgspec.msgpack.encode(_Saved(self.life, self.born, self.tell_view(), arcs))
+        return msgspec.msgpack.encode(_Saved(self.life, self.born, self._standings(), arcs))
 
 
 def is_open(arc: ArcVotes) -> bool:

@@ -17,7 +17,7 @@ import msgspec
 from twisted.logger import Logger
 
 from peerstore import ids
-from peerstore.errors import BadMessage, NotReady
+from peerstore.errors import BadMessage, Busy, NotReady
 from peerstore.gateway.ask import BULK_TIMEOUT, ask
 from peerstore.interfaces import INodeStore, IPeerPool
 from peerstore.items import Item, ItemKey, Kind
@@ -122,12 +122,20 @@ class Exchange:
         self._keeper = keeper
         self._pool = pool
         self._pace = pace
+        #: About to be removed from our disk: not to be counted on, or compared.
+        self.dropping: set[ItemKey] = set()
 
     async def run(self, task: Task, after: int, through: int) -> None:
         """Make (after, through] the same on both sides, as far as *task* says.
 
         :raises peerstore.errors.PeerStoreError: when it could not be done.
         """
+        if any(
+            key.kind in task.kinds and ids.in_half_open(after, ids.from_bytes(key.ring_id), through)
+            for key in self.dropping
+        ):
+            # It would be found to be here, and not be fetched.
+            raise Busy("Some of that range is just being dropped here.")
         fetched, pushed = await self._compare(task, after, through, sys.maxsize)
         if fetched or pushed:
             self._log.info(
@@ -138,7 +146,8 @@ class Exchange:
             )
 
     async def give(self, member: Member, keys: Sequence[ItemKey]) -> int:
-        """Push these items to a host; how many it took.
+        """Push these items to a host; how many it took: it is given no more
+        once it has no room.
 
         :raises peerstore.errors.PeerStoreError: when it could not be done.
         """
@@ -239,17 +248,22 @@ class Exchange:
             if item is None:
                 continue
             if batch and (size + item.size > PUSH_BYTES or len(batch) >= PUSH_ITEMS):
-                pushed += await self._send(member, batch)
-                batch, size = [], 0
+                taken = await self._send(member, batch)
+                if taken < 0:
+                    return pushed
+                pushed, batch, size = pushed + taken, [], 0
             batch.append(item)
             size += item.size
         if batch:
-            pushed += await self._send(member, batch)
+            pushed += max(0, await self._send(member, batch))
         return pushed
 
     async def _send(self, member: Member, batch: Sequence[Item]) -> int:
+        """How many of a batch were taken; -1 when there is no room for any."""
         await self._pace.spend(_weight(batch))
         answer = await ask(self._pool, member, "push", Push(tuple(batch)), Pushed, BULK_TIMEOUT)
+        if all(status == Status.UNAVAILABLE for status in answer.statuses):
+            return -1
         return sum(status == Status.OK for status in answer.statuses)
 
 

@@ -112,7 +112,8 @@ class Replicator:
 
     def _look(self) -> None:
         # What is under way may take hours: not for those who hold it no more.
-        if self._duties.shares() != self._seen:
+        # Elsewhere on the circle something always changes.
+        if self._ours(self._duties.shares()) != self._seen:
             self._interrupt()
         self._rounds.hurry()
 
@@ -135,16 +136,18 @@ class Replicator:
     async def _round(self) -> None:
         self._behind = True
         self._disk_failed = False
-        self._seen = found = self._duties.shares()
+        self._seen = found = self._ours(self._duties.shares())
         self._done.intersection_update(found)
         fine = True
         for share in found:
-            if self._fp in share.now:
-                fine = await self._level(share) and fine
+            fine = await self._level(share) and fine
         left = await self._hand_over()
         self._behind = not fine or bool(left)
         if not self._disk_failed and self._complaint.over():
             self._log.info("replication: the disk takes copies again")
+
+    def _ours(self, found: list[Share]) -> list[Share]:
+        return [share for share in found if self._fp in share.now]
 
     async def _hand_over(self) -> int:
         try:

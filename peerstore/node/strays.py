@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from peerstore import ids
 from peerstore.errors import PeerStoreError
@@ -56,8 +57,8 @@ class Strays:
         self._exchange = exchange
         self._hosts = hosts
         self._pool = pool
-        #: About to be removed from this disk: not to be counted on.
-        self.dropping: set[ItemKey] = set()
+        #: Hosts that had no room for what they were given in this round.
+        self._full: set[bytes] = set()
 
     async def round(self, enough: int, drop: bool) -> int:
         """Hand over all that others hold; how much of it is not with *enough*
@@ -67,6 +68,7 @@ class Strays:
         :raises peerstore.errors.StorageError: when our own disk fails.
         """
         left = dropped = 0
+        self._full.clear()
         found = self._duties.shares()
         strange = [share for share in found if not share.concerns(self._electorate.fp)]
         for after, through in in_order(strange):
@@ -85,22 +87,21 @@ class Strays:
                 for share, some in groups.items():
                     sure = await self._with_others(share, some) if len(share.now) >= enough else []
                     left += len(some) - len(sure)
-                    dropped += await self._drop(sure) if drop else 0
+                    dropped += await self._drop(share, sure) if drop else 0
         if dropped:
             self._log.info("{n} copies that {k} others have were dropped here", n=dropped, k=enough)
         return left
 
     def may_confirm(self, key: ItemKey) -> bool:
         """Whether others may rely on our copy of this, if we have one."""
-        return key not in self.dropping and self._duties.holds(key.ring_id)
+        return key not in self._exchange.dropping and self._duties.holds(key.ring_id)
 
     # -- inside ------------------------------------------------------------------
 
     async def _with_others(self, share: Share, keys: Sequence[ItemKey]) -> list[ItemKey]:
         """Those of *keys* that all holders of a share have, also because we
         gave them."""
-        # What is voted on is the old voters' until the new ones know it all.
-        ripe = [key for key in keys if key.kind is Kind.CHUNK or self._electorate.has_let_go(key.ring_id)]
+        ripe = [key for key in keys if self._is_ripe(key)]
         if not ripe:
             return []
         asking = [Deferred.fromCoroutine(self._with(fp, ripe)) for fp in share.now]
@@ -113,8 +114,9 @@ class Strays:
         try:
             has = await self._ask(fp, keys)
             lacks = [key for key in keys if key not in has]
-            if lacks:
-                await self._exchange.give(self._hosts.position(fp, 0), lacks)
+            if lacks and fp not in self._full:
+                if not await self._exchange.give(self._hosts.position(fp, 0), lacks):
+                    self._full.add(fp)
                 has |= await self._ask(fp, lacks)
         except PeerStoreError as error:
             self._log.debug("handing over to {host}: {why}", host=ids.short(fp), why=error.what)
@@ -126,13 +128,26 @@ class Strays:
         answer = await ask(self._pool, member, "confirm", Confirm(tuple(keys)), Confirmed, BULK_TIMEOUT)
         return frozenset(key for key, has in zip(keys, answer.has, strict=False) if has)
 
-    async def _drop(self, keys: Sequence[ItemKey]) -> int:
-        """Remove what is still not ours to hold.  From here on we confirm
-        none of it."""
-        going = [key for key in keys if not self._duties.holds(key.ring_id)]
-        self.dropping.update(going)
-        try:
-            removed: int = await self._store.remove(going)
-        finally:
-            self.dropping.difference_update(going)
-        return removed
+    def _is_ripe(self, key: ItemKey) -> bool:
+        """What is voted on is the old voters' until the new ones know it all."""
+        return key.kind is Kind.CHUNK or self._electorate.has_let_go(key.ring_id)
+
+    def _is_still(self, share: Share, key: ItemKey) -> bool:
+        """Whether a key is where it was when its holders were asked: since
+        then we may have become one of them, or a voter, and they none."""
+        return share == share_of(self._duties.shares(), ids.from_bytes(key.ring_id)) and self._is_ripe(key)
+
+    def _drop(self, share: Share, keys: Sequence[ItemKey]) -> Deferred[int]:
+        """Remove what is still another share's.  From here on we confirm none
+        of it, until it is gone: also if nobody waits for that any more."""
+        going = [key for key in keys if self._is_still(share, key)]
+        told: Deferred[int] = Deferred()
+        self._exchange.dropping.update(going)
+
+        def gone(result: int | Failure) -> None:
+            self._exchange.dropping.difference_update(going)
+            told.callback(result)  # type: ignore[arg-type]
+
+        removing: Deferred[int] = self._store.remove(going) if going else succeed(0)
+        removing.addBoth(gone)
+        return told

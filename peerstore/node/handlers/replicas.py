@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from peerstore import ids
-from peerstore.errors import BadMessage, StorageError
+from peerstore.errors import BadMessage, NotReady, StorageError
 from peerstore.interfaces import INodeStore
 from peerstore.items import Item, ItemKey, Kind
 from peerstore.net.dispatch import Handler
@@ -154,6 +154,8 @@ class ReplicaHandlers:
             raise BadMessage("attach is for members of the ring.")
         check_told(body.view, body.arcs, MAX_ARCS)
         check_limit(len(body.records), MAX_VIEW, "records")
+        if not self._electorate.is_open:
+            raise NotReady("This node is still starting.")
         for record in body.records:
             self._hosts.learn(record)
         unknown = tuple(one.fp for one in body.view if one.fp not in self._hosts and not self._hosts.is_retired(one.fp))
