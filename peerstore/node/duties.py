@@ -25,6 +25,9 @@ class Duties:
         self._hosts = hosts
         self._clock = clock
         self._grace = grace
+        #: We cannot have noticed before that anybody was away: after a power
+        #: cut all others would seem to be long gone to the first that is up.
+        self._began = clock.seconds()
         self._shares: list[Share] = []
         self._of: tuple[object, ...] = ()
 
@@ -51,7 +54,8 @@ class Duties:
         return len({one for share in self.shares() for one in (*share.now, share.next) if one and one != fp})
 
     def _away(self) -> frozenset[bytes]:
-        since = self._clock.seconds() - self._grace
+        over = self._began <= self._clock.seconds() - self._grace
+        since = self._clock.seconds() - self._grace if over else 0.0
         return frozenset(
             fp
             for fp, known in self._electorate.view.items()
