@@ -76,7 +76,7 @@ def check_data(folder: Path, copies: int | None, virtual_nodes: int | None) -> N
     while not there.exists():
         there = there.parent
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise ReadOnly(f"--data {folder} cannot be written.", f"Check the owner and mode of {there}.")
+        raise ReadOnly(f"--data {folder} cannot be written.", f"Check owner, mode and mount options of {there}.")
     if there != folder:
         return
     _check_lock(folder)
