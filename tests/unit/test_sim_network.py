@@ -257,6 +257,14 @@ class BadNetworkTests(NetworkTestCase):
         self.assertNotEqual(accepted.words, sorted(accepted.words))
         self.assertEqual(sorted(accepted.words), [b"%03d" % number for number in range(100)])
 
+    def test_a_network_that_behaves_is_a_stream_again(self) -> None:
+        """Whatever it did before, and for good."""
+        self.network.faults = self.network._usual = STEADY._replace(duplication=1.0, reordering=1.0, loss=0.1)
+        self.network.behave()
+        self.assertEqual(self.network.faults, STEADY._replace(loss=0.1))
+        self.network.heal()
+        self.assertEqual(self.network.faults, STEADY._replace(loss=0.1))
+
     def test_a_slow_host_is_slow_both_ways(self) -> None:
         """So many times slower, to and from it, and nobody else is."""
         dialled, accepted = self.connect("a", "b")
@@ -425,6 +433,17 @@ class CrashTests(NetworkTestCase):
         self.clock.advance(1)
         self.assertIsInstance(dialled.ended.value, ConnectionLost)
         self.assertEqual(self.ears["b"].made, [])
+        self.connect("a", "b")
+
+    def test_a_reset_ends_a_hosts_connections_at_both_ends(self) -> None:
+        """And nobody else's; the next one is as good as ever."""
+        ends = [*self.connect("a", "b"), *self.connect("c", "a")]
+        others = self.connect("b", "c")
+        self.network.reset("a")
+        for end in ends:
+            assert end.ended is not None
+            self.assertTrue(end.ended.check(ConnectionLost))
+        self.assertEqual([end.ended for end in others], [None, None])
         self.connect("a", "b")
 
     def test_a_dead_program_writes_and_dials_no_more(self) -> None:

@@ -75,3 +75,30 @@ class ProcessTests(SynchronousTestCase):
         self.process.resume()
         self.clock.advance(1)
         self.assertEqual(self.seen, [])
+
+    def test_a_clock_set_forward_makes_its_calls_early(self) -> None:
+        """Those that were due in the time that was leapt over come at once,
+        in order; others come so much sooner; nobody else's do."""
+        for after in (9.0, 2.0, 5.0):
+            self.process.clock.callLater(after, self.seen.append, f"{after:.0f}")
+        self.clock.callLater(1.0, self.seen.append, "another")
+        before = self.process.clock.seconds()
+        self.process.jump(6.0)
+        self.assertEqual(self.process.clock.seconds(), before + 6.0)
+        self.clock.advance(0.0)
+        self.assertEqual(self.seen, ["2", "5"])
+        self.clock.advance(2.9)
+        self.assertEqual(self.seen, ["2", "5", "another"])
+        self.clock.advance(0.1)
+        self.assertEqual(self.seen[-1], "9")
+
+    def test_a_clock_set_back_makes_them_late(self) -> None:
+        """What was asked for before waits for its time of day; what is asked
+        for afterwards does not."""
+        self.process.clock.callLater(1.0, self.seen.append, "before")
+        self.process.jump(-30.0)
+        self.process.clock.callLater(1.0, self.seen.append, "after")
+        self.clock.advance(30.0)
+        self.assertEqual(self.seen, ["after"])
+        self.clock.advance(1.0)
+        self.assertEqual(self.seen, ["after", "before"])
