@@ -81,7 +81,7 @@ def explain(me: int, size: int, before: View, after: View, evidence: Evidence) -
     if before.is_member and after.is_member:
         # A drop has its reason in the same event; asked for first, since an
         # older answer may say the same by chance.
-        if _dropped(before, after, evidence):
+        if _dropped(me, size, before, after, evidence):
             return "drop"
         if (before.predecessor, before.suspected) == (after.predecessor, after.suspected) and _took_a_list(
             me, size, before, after, evidence.answers
@@ -108,7 +108,9 @@ def _took_a_list(me: int, size: int, before: View, after: View, answers: Sequenc
     return False
 
 
-def _dropped(before: View, after: View, evidence: Evidence) -> bool:
+def _dropped(me: int, size: int, before: View, after: View, evidence: Evidence) -> bool:
+    siblings = [answer for answer in evidence.answers if answer.member in evidence.siblings]
+    nearest = min(siblings, key=lambda sibling: (sibling.member - me) % RING_SIZE, default=None)
     for gone in (*evidence.gone, *([member] for member in evidence.not_serving)):
         left = tuple(entry for entry in before.successors if entry not in gone)
         predecessor, suspected = before.predecessor, before.suspected
@@ -118,6 +120,9 @@ def _dropped(before: View, after: View, evidence: Evidence) -> bool:
             # The last resort is whoever is before us; without it we are alone.
             if predecessor is None or suspected:
                 predecessor, suspected = None, False
+                if nearest is not None:
+                    # Not while a position of its own host stands.
+                    left = cut(me, (nearest.member, *nearest.successors), size)
             else:
                 left = (predecessor,)
         if after == View(True, predecessor, suspected, left):

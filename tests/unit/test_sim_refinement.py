@@ -123,6 +123,16 @@ class DropTests(TestCase):
         suspected = before._replace(suspected=True)
         self.assertStep("drop", View(True), Evidence(gone=[(20,)]), suspected)
 
+    def test_or_the_nearest_sibling(self) -> None:
+        """Nobody is alone while a position of his own host stands."""
+        before = View(True, 20, False, (20,))
+        evidence = Evidence(
+            [Answer(50, 40, (60, 70, 80)), Answer(30, 20, (40, 50))], gone=[(20,)], siblings=[ME, 30, 50]
+        )
+        self.assertStep("drop", View(True, None, False, (30, 40, 50)), evidence, before)
+        self.assertStep(None, View(True), evidence, before)
+        self.assertStep(None, View(True, None, False, (50, 60, 70)), evidence, before)
+
     def test_nobody_was_silent(self) -> None:
         """Nobody is dropped on hearsay."""
         told = Evidence([Answer(20, 10, (40, 50))])
