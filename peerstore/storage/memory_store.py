@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from peerstore.errors import BadMessage
@@ -25,6 +26,8 @@ from peerstore.storage.scrub import Scrubbed
 from peerstore.transactions.entry import decode_entry
 
 __all__ = ["Disk", "MemoryDisk", "MemoryNodeStore"]
+
+_T = TypeVar("_T")
 
 
 class Disk(Protocol):
@@ -86,6 +89,8 @@ class MemoryNodeStore:
         self._chains: dict[tuple[bytes, bytes], list[tuple[bytes, int, bytes]]] = {}
         self._settings: dict[str, bytes] = {}
         self._lost: set[ItemKey] = set()
+        #: Keys of each put whose sync is under way.
+        self._coming: list[set[ItemKey]] = []
         self.doubts = Doubts()
         self.chunks = ChunkStore(self)
         self.heads = HeadStore(self)
@@ -138,14 +143,19 @@ class MemoryNodeStore:
         back = [item.key for item in pending if item.key in self._lost]
         for key in back:
             self._disk.delete(b"l" + pack_key(key))
+        coming = {item.key for item in pending}
+        self._coming.append(coming)
 
-        def synced(_: None) -> list[bool]:
+        def synced(result: Any) -> Any:
+            self._coming = [keys for keys in self._coming if keys is not coming]
+            if isinstance(result, Failure):
+                return result
             # Only now may it be read: what is served must survive a crash.
             self._lost.difference_update(back)
             self.doubts.clear(back)
-            return [self._index(item) for item in pending]
+            return [item.key in coming and self._index(item) for item in pending]
 
-        return self._disk.sync().addCallback(synced)
+        return _told(self._disk.sync().addBoth(synced))
 
     def have(self, keys: Sequence[ItemKey]) -> Deferred[list[bool]]:
         """One bool for each key."""
@@ -157,8 +167,15 @@ class MemoryNodeStore:
 
     def remove(self, keys: Sequence[ItemKey]) -> Deferred[int]:
         """Forget these keys; how many there were."""
-        gone = sum(self._drop(key) for key in keys)
-        return self._disk.sync().addCallback(lambda _: gone)
+        gone = 0
+        for key in keys:
+            coming = [put for put in self._coming if key in put]
+            for put in coming:
+                # Written, and not yet here; and never to be.
+                put.discard(key)
+                self._disk.delete(b"i" + pack_key(key))
+            gone += self._drop(key) or bool(coming)
+        return _told(self._disk.sync().addCallback(lambda _: gone))
 
     def _drop(self, key: ItemKey) -> bool:
         item = self._items.pop(key, None)
@@ -310,6 +327,14 @@ class MemoryNodeStore:
     def _range(self, after: bytes, through: bytes, kinds: Sequence[Kind]) -> Iterable[ItemKey]:
         for low, inclusive, high in arcs(after, through):
             yield from (key for key in self._between(low, inclusive, high) if key.kind in (kinds or ALL_KINDS))
+
+
+def _told(work: Deferred[_T]) -> Deferred[_T]:
+    """The outcome of *work*, for somebody who may stop waiting for it: the
+    work itself goes on."""
+    told: Deferred[_T] = Deferred()
+    work.addBoth(told.callback)
+    return told
 
 
 def _place(item: Item) -> tuple[bytes, int, bytes]:

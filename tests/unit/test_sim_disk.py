@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore.errors import DiskFull
@@ -10,6 +10,7 @@ from peerstore.sim.clock import SimClock
 from peerstore.sim.disk import SimDisk
 from peerstore.sim.process import Process
 from peerstore.storage.memory_store import MemoryNodeStore
+from tests.support.things import a_head
 
 
 class DiskTests(SynchronousTestCase):
@@ -166,6 +167,46 @@ class DiskTests(SynchronousTestCase):
         again.start()
         self.assertEqual(self.successResultOf(again.setting("one")), b"1")
         self.assertEqual(self.successResultOf(again.setting("two")), None)
+
+    def test_who_stops_waiting_for_a_put_does_not_undo_it(self) -> None:
+        """The disk has it, and so has the store: it is no stray that nobody
+        knows of."""
+        store, head = self.a_store(), a_head(1)
+        putting = store.put([head])
+        putting.addErrback(lambda failure: failure.trap(CancelledError))
+        putting.cancel()
+        self.clock.advance(1)
+        self.assertEqual(self.successResultOf(store.have([head.key])), [True])
+
+    def test_what_was_removed_while_it_was_put_is_gone(self) -> None:
+        """In memory as on the disk, whichever sync ends first."""
+        store, head = self.a_store(), a_head(1)
+        for put_before in (False, True):
+            if put_before:
+                store.put([head])
+                self.clock.advance(1)
+            store.put([head])
+            store.remove([head.key])
+            self.clock.advance(3)
+            self.assertEqual(self.successResultOf(store.have([head.key])), [False])
+            self.assertEqual(self.successResultOf(self.a_store().have([head.key])), [False])
+
+    def test_what_was_put_while_it_was_removed_is_there(self) -> None:
+        """The last word counts."""
+        store, head = self.a_store(), a_head(1)
+        store.put([head])
+        self.clock.advance(1)
+        store.remove([head.key])
+        store.put([head])
+        self.clock.advance(3)
+        self.assertEqual(self.successResultOf(store.have([head.key])), [True])
+        self.assertEqual(self.successResultOf(self.a_store().have([head.key])), [True])
+
+    def a_store(self) -> MemoryNodeStore:
+        """The shipped store on what the disk has now."""
+        store = MemoryNodeStore(self.disk)
+        store.start()
+        return store
 
     def successful_sync(self) -> None:
         """Sync, and wait for it."""
