@@ -293,6 +293,9 @@ class Joiner:
     async def _merge(self, address: str) -> None:
         """Ask the other side for our places, until it turns out to know us."""
         host = self._host
+        if not host.knows_all:
+            # No table tells us what they remember of us.
+            await self._hear(address)
         places = [place for place in host.positions if place.is_member]
         for place in host.rng.sample(places, len(places)):
             search = Search(host.pool, host.hosts, place.state.me, (host.fp,))

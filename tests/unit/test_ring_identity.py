@@ -12,8 +12,10 @@ from tests.support.ring_net import Machine, RingNet, address_of, record_of
 class IdentityTestCase(SynchronousTestCase):
     """A ring of six, and a copy of m3's data folder on another machine."""
 
+    knows_all = True
+
     def setUp(self) -> None:
-        self.net = RingNet()
+        self.net = RingNet(knows_all=self.knows_all)
         self.names = self.net.ring(6)
         self.net.run(60)
         self.one = self.net.machines["m3"]
@@ -156,7 +158,7 @@ class TwinTests(IdentityTestCase):
 
     def test_many_positions(self) -> None:
         """Hosts with eight of them are no different."""
-        self.net = RingNet(virtual_nodes=8, list_size=None)
+        self.net = RingNet(virtual_nodes=8, list_size=None, knows_all=self.knows_all)
         self.net.ring(3)
         self.one = self.net.machines["m1"]
         self.copy = self.net.machine("copy", key="m1")
@@ -209,7 +211,16 @@ class OlderTests(IdentityTestCase):
 
     def test_news_of_it_that_comes_late(self) -> None:
         """It had started alone, and the others are met afterwards."""
+        self.check_late()
+
+    def test_news_of_it_that_comes_late_while_it_has_moved(self) -> None:
+        """The others look for it where it was, until it has heard of that."""
+        self.check_late("tcp:moved:1")
+
+    def check_late(self, at: str = "") -> None:
+        """It starts in its first life, cut off from all."""
         self.one.crash()
+        self.one.address = at or self.one.address
         self.net.cut(["m3"], self.names)
         self.one.incarnation, self.one.saved = 1, b""
         self.one.start("m0")
@@ -217,6 +228,18 @@ class OlderTests(IdentityTestCase):
         self.net.heal()
         self.ideal(90)
         self.assertEqual(self.one.gave_up, [])
+
+
+class TwinsWithoutTableTests(TwinTests):
+    """The same where nobody compares tables."""
+
+    knows_all = False
+
+
+class OlderWithoutTableTests(OlderTests):
+    """The same where nobody compares tables."""
+
+    knows_all = False
 
 
 class MovedTests(IdentityTestCase):
