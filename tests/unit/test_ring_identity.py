@@ -134,7 +134,7 @@ class TwinTests(IdentityTestCase):
         ended = self.one if self.one.gave_up else self.copy
         before = len(self.net.calls)
         ended.ring.leave()
-        self.net.run(0.001)
+        self.net.run(1)
         self.assertFalse([call for call in self.net.calls[before:] if call[2] == "leaving"])
         self.assertFalse(any(place.is_member for place in ended.ring.positions))
 

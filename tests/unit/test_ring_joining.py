@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -230,12 +231,14 @@ class ManyPositionsTests(JoinTestCase):
         late = self.net.machine("late")
         host = late.build("m0")
         kept_out = {ids.to_bytes(place.id) for place in host.positions[::2]}
+        looked_up: Counter[bytes] = Counter()
         handlers = {name: self.net.machines[name].ring.handlers() for name in names}
 
         def guarded(name: str) -> Any:
             def find(caller: Any, body: Any) -> Any:
                 if caller.fp == late.fp and body.key in kept_out:
                     raise Busy("not now")
+                looked_up[body.key] += caller.fp == late.fp
                 return handlers[name]["find-successor"](caller, body)
 
             return find
@@ -244,7 +247,11 @@ class ManyPositionsTests(JoinTestCase):
             table = {**handlers[name], "find-successor": guarded(name)}
             self.patch(self.net.machines[name].ring, "handlers", lambda table=table: table)
         host.start()
-        self.net.run(80)
+        self.net.run(50)
+        self.assertEqual(host.status, "JOINING")
+        # Whoever got in does not join again while the others try.
+        self.assertLess(max(looked_up[ids.to_bytes(place.id)] for place in host.positions[1::2]), 10)
+        self.net.run(30)
         self.assertEqual(host.status, "MEMBER")
         self.assertEqual([place.is_member for place in host.positions], [False, True] * 4)
         standing = sorted(place.id for m in self.net.running() for place in m.ring.positions if place.is_member)

@@ -304,6 +304,37 @@ class ClientTests(LookupTestCase):
         self.assertEqual(alive, [True, False, True])
 
 
+class LeaverTests(LookupTestCase):
+    """A host that is leaving, and goes on looking things up."""
+
+    def test_it_claims_nothing_for_itself(self) -> None:
+        """Its keys are its successor's, as soon as that one says so."""
+        order = self.in_order()
+        host = self.net.machines[order[2]].ring
+        self.net.thaw(self.names)
+        self.net.run(30)
+        key = self.key_of(order[2])
+        self.assertEqual(self.net.result(host.lookup(key)).owner.fp, host.fp)
+        self.net.result(host.leave())
+        self.assertTrue(self.net.until(lambda: order[3] in self.net.owners(key), 30))
+        self.assertEqual(self.name(self.net.result(host.lookup(key)).owner.fp), order[3])
+
+
+class ManyPositionsTests(SynchronousTestCase):
+    """Hosts with eight positions each."""
+
+    def test_a_host_that_does_not_answer_is_asked_once(self) -> None:
+        """Not eight times, at each of its positions."""
+        net = RingNet(virtual_nodes=8, list_size=None)
+        names = net.frozen(4, table=True)
+        host, mute = net.machines[names[0]].ring, net.machines[names[1]]
+        net.mute.add(names[1])
+        places = [place.member for place in mute.ring.positions]
+        key = places[0].id
+        self.assertRaises(LookupFailed, net.result, Deferred.fromCoroutine(host.search(key).owner(places)))
+        self.assertEqual([call[1:] for call in net.calls].count((names[1], "find-successor")), 1)
+
+
 class StaleTests(LookupTestCase):
     """Answers that were true once."""
 
@@ -372,6 +403,13 @@ class LiarTests(LookupTestCase):
         )
         self.check_all_but(liar)
 
+    def test_nor_where_nobody_else_is_known(self) -> None:
+        """The list that came with the claim says who else there is."""
+        order = self.in_order()
+        liar = order[2]
+        self.lie(liar, owns=True, predecessor=None, successors=(self.ref(order[3]),))
+        self.assertEqual(self.owner(self.key_of(order[6]), self.net.client(liar)), order[6])
+
     def test_a_claim_that_goes_too_far(self) -> None:
         """Its range is made up, and takes in nearly everything: those that it
         passes over are asked, too."""
@@ -401,6 +439,19 @@ class LiarTests(LookupTestCase):
         for _ in range(2):
             self.assertRaises(LookupFailed, self.net.result, client.lookup(key))
         self.assertEqual(self.owner(self.key_of(order[6]), client), order[6])
+
+    def test_whoever_else_lives_is_asked_about_one_that_is_alone(self) -> None:
+        """Also where the lookup was to begin at that one, and nowhere else."""
+        order = self.in_order()
+        orphan = self.net.machine("orphan")
+        orphan.start()
+        self.net.run(1)
+        host = self.net.machines[order[0]].ring
+        host.hosts.learn(record_of(order[1]))
+        host.hosts.alive(self.net.machines[order[1]].fp)
+        search = Search(self.net.pool(), host.hosts, self.key_of(order[6]))
+        located = self.net.result(Deferred.fromCoroutine(search.owner([address_of("orphan")])))
+        self.assertEqual(self.name(located.owner.fp), order[6])
 
     def test_a_claim_in_another_s_name(self) -> None:
         """A member cannot make an owner of somebody else."""

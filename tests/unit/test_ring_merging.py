@@ -229,6 +229,33 @@ class LoneTests(MergeTestCase):
             self.assertGreaterEqual(shortest, 3)
         self.ideal(1)
 
+    def test_it_looks_at_once_for_those_whom_it_has_just_lost(self) -> None:
+        """However seldom it had looked for somebody else before."""
+        self.net_of(1)
+        host = self.net.start("b", "gone", "m0")
+        self.ideal(30)
+        self.net.run(1000)
+        for _ in range(4):
+            # A machine that starts afresh there, and knows nobody.
+            self.net.machines["m0"].crash()
+            self.net.machines["m0"].saved = b""
+            self.assertTrue(self.net.until(lambda: host.alone, 30))
+            self.net.run(1)
+            self.net.start("m0")
+            self.ideal(4)
+            self.net.run(200)
+
+    def test_it_dials_all_whom_it_knows_in_turn(self) -> None:
+        """One of a hundred lives, and knows nobody itself."""
+        lone = self.net_of(1)[0]
+        for number in range(100):
+            self.net.machines[lone].ring.hosts.learn(record_of(f"gone{number}"))
+        last = max((f"x{number}" for number in range(30)), key=lambda name: self.net.machine(name).fp)
+        self.net.start(last)
+        self.net.machines[lone].ring.hosts.learn(record_of(last))
+        self.net.machines[lone].ring.wake()
+        self.assertTrue(self.net.until(lambda: self.net.is_ideal([lone, last]), 120))
+
     def test_who_is_spoken_to_looks_there_first(self) -> None:
         """It is alone, and knows a hundred others, who are all gone."""
         names = self.net_of(4)
