@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from peerstore.errors import CorruptData, RingMismatch, StorageError
 from peerstore.items import Item, ItemKey, Kind
 from peerstore.node.preflight import check_data
-from peerstore.storage import schema
+from peerstore.storage import schema, tables
 from peerstore.storage.doubts import Doubts
 from peerstore.storage.listing import list_keys, list_lost
 from peerstore.storage.memory_store import MemoryNodeStore
@@ -510,6 +511,68 @@ class DoubtTests(ScrubCase):
         self.patch(self.store._writer, "submit", refused)
         self.assertEqual(self.get(entry(1), chunk(0)), [None, chunk(0)])
         self.assertTrue(self.store.doubts.at(LOG))
+
+
+class CutTests(ScrubCase):
+    """A process that ends, or a disk that fails, in the middle of it."""
+
+    def fails_at(self, module: Any, name: str) -> Any:
+        """Whoever calls this fails as SQLite does without room; a patch that
+        can be taken back."""
+
+        def full(*args: object) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        return self.patch(module, name, full)
+
+    def crashed(self) -> None:
+        """What lies on the disk at this moment is opened anew."""
+        copy = Path(self.mktemp())
+        shutil.copytree(self.folder, copy)
+        self.medium.close(self.store)
+        self.folder = copy
+        self.medium = SqliteMedium(copy)
+        self.wait = self.medium.wait
+        self.store = self.medium.open()
+
+    def test_between_moving_and_noting(self) -> None:
+        """The file is in quarantine, and its row is still there: found again."""
+        item = large_chunk(0)
+        self.put(item)
+        rotten = flipped(item.data)
+        self.file_of(item).write_bytes(rotten)
+        patch = self.fails_at(tables, "lose")
+        self.assertEqual(self.get(item), [None])
+        self.assertEqual(self.wait(self.store.have([item.key])), [True])
+        self.assertFalse(self.file_of(item).exists())
+        patch.restore()
+        self.crashed()
+        self.assertEqual(self.scrub().rotten, 1)
+        self.assertEqual((self.lost(), self.wait(self.store.have([item.key]))), ([item.key], [False]))
+        kept = self.folder / "quarantine" / self.file_of(item).name
+        self.assertEqual(kept.read_bytes(), rotten)
+
+    def test_removed_and_noted_at_once(self) -> None:
+        """Neither without the other."""
+        self.put(entry(1))
+        self.flip_content(entry(1), "statement")
+        with_rot = self.sql("SELECT COUNT(*) FROM item")
+        self.fails_at(tables, "lose")
+        self.assertEqual(self.get(entry(1)), [None])
+        self.assertEqual((self.sql("SELECT COUNT(*) FROM item"), self.lost()), (with_rot, []))
+        self.assertTrue(self.store.doubts.at(LOG))
+
+    def test_put_and_found_at_once(self) -> None:
+        """A put that fails leaves it lost, and its place in doubt."""
+        self.put(entry(1))
+        self.flip_content(entry(1), "statement")
+        self.get(entry(1))
+        self.fails_at(tables, "item_crc")
+        with self.assertRaises(StorageError):
+            self.put(entry(1))
+        self.assertEqual((self.lost(), self.store.doubts.at(LOG)), ([entry(1).key], True))
+        self.crashed()
+        self.assertEqual((self.lost(), self.store.doubts.at(LOG)), ([entry(1).key], True))
 
 
 class QuarantineTests(SynchronousTestCase):
