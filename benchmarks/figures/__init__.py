@@ -1,0 +1,1 @@
+"""The parts of ``chord_figures.py``."""
