@@ -31,7 +31,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-SYSTEMS = ("peerstore", "peerstore on disk", "kademlia")
+SYSTEMS = {"memory": "PeerStore, in memory", "disk": "PeerStore, on disk", "kademlia": "kademlia"}
 VALUE = 100
 #: In flight where many are.
 MANY = 32
@@ -369,14 +369,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="turns; medians are printed")
     parser.add_argument("--quick", action="store_true", help="one short turn")
     parser.add_argument("--only", help="systems, with commas between them")
-    parser.add_argument("--serve", choices=SYSTEMS, help=argparse.SUPPRESS)
-    parser.add_argument("--drive", choices=SYSTEMS, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=list(SYSTEMS), help=argparse.SUPPRESS)
+    parser.add_argument("--drive", choices=list(SYSTEMS), help=argparse.SUPPRESS)
     parser.add_argument("addresses", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve_kademlia(options.nodes) if options.serve == "kademlia" else serve_peerstore(
-            options.nodes, options.positions, options.serve.endswith("disk")
-        )
+        if options.serve == "kademlia":
+            serve_kademlia(options.nodes)
+        else:
+            serve_peerstore(options.nodes, options.positions, options.serve == "disk")
         return
     if options.drive:
         drive = drive_kademlia if options.drive == "kademlia" else drive_peerstore
@@ -396,7 +397,7 @@ def print_table(nodes: int, found: dict[str, list[dict[str, float]]]) -> None:
     table = Table(title=f"{nodes} nodes in one process, the asker in another; per second")
     table.add_column("")
     for system in found:
-        table.add_column(system, justify="right")
+        table.add_column(SYSTEMS[system], justify="right")
     kinds = dict.fromkeys(kind for runs in found.values() for run in runs for kind in run)
     for kind in kinds:
         cells = []
