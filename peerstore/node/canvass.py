@@ -20,10 +20,10 @@ from peerstore.interfaces import IPeerPool
 from peerstore.items import Kind
 from peerstore.node import votes
 from peerstore.node.arcs import Arc
-from peerstore.node.electorate import Electorate, Taken, is_open
+from peerstore.node.electorate import Electorate, Taken
 from peerstore.node.exchange import Exchange, Task
 from peerstore.node.ranges import Ranges
-from peerstore.node.votes import ArcVotes, Sealed
+from peerstore.node.votes import ArcVotes, Sealed, is_open
 from peerstore.ring.hosts import HostTable
 from peerstore.ring.member import Member
 from peerstore.ring.placement import replica_hosts

@@ -1,48 +1,36 @@
 """Whom this host takes for voters, all round the circle, and whether it is one.
 
 The rules are those of ``votes``; here they are applied to every arc that
-concerns us, with the positions of the hosts that we know, and kept on disk::
-
-    setting "votes"   [life, born, [[fp, life, dead]...], [[after, through, arc]...]]
-
-Whatever is said in the name of a list is on disk first (:meth:`kept`).
+concerns us, with the positions of the hosts that we know, and kept on disk
+(``roll``).  Whatever is said in the name of a list is on disk first (:meth:`kept`).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import msgspec
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from peerstore import ids
-from peerstore.errors import CorruptData, StorageError
+from peerstore.errors import StorageError
 from peerstore.interfaces import INodeStore
 from peerstore.node import votes
 from peerstore.node.arcs import Arc, ArcMap
 from peerstore.node.latest import Latest
-from peerstore.node.votes import ArcVotes, Covered, Name, Sealed, Standing
+from peerstore.node.roll import SETTING, Roll, standings
+from peerstore.node.votes import ArcVotes, Covered, Name, Sealed, Standing, is_open, name_digest
 from peerstore.ring.hosts import HostTable
 from peerstore.wire.bodies import Vote
 from peerstore.wire.voting import ArcTold, HostStanding
 
-__all__ = ["Electorate", "SETTING", "Taken", "is_open"]
+__all__ = ["Electorate", "Taken"]
 
-SETTING = "votes"
 #: A host counts its lives, and begins where the clock stands.  One that is
 #: further ahead than this of what was known, and of the time, is made up.
 LEAP = 1 << 40
 _NOTHING = ArcVotes()
-
-
-class _Saved(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    life: int
-    born: int
-    view: tuple[HostStanding, ...]
-    arcs: tuple[tuple[bytes, bytes, ArcVotes], ...]
 
 
 class Taken(NamedTuple):
@@ -105,16 +93,9 @@ class Electorate:
         """
         raw: bytes | None = await self._store.setting(SETTING)
         if raw is not None:
-            try:
-                saved = msgspec.msgpack.decode(raw, type=_Saved, strict=True)
-            except msgspec.DecodeError as error:
-                raise CorruptData("The list of voters in the data folder is damaged.") from error
-            self.life, self.born = saved.life, saved.born
-            self.view = {one.fp: Standing(one.life, one.dead) for one in saved.view}
-            self._arcs.replace(
-                Arc(ids.from_bytes(after), ids.from_bytes(through), votes.restarted(arc))
-                for after, through, arc in saved.arcs
-            )
+            saved = Roll.unpack(raw)
+            self.life, self.born, self.view = saved.life, saved.born, saved.views()
+            self._arcs.replace(arc._replace(value=votes.restarted(arc.value)) for arc in saved.states())
         self._next_life(self.life + 1)
         if not self.born:
             self.born = self.life
@@ -199,10 +180,7 @@ class Electorate:
 
         Not of those whose records we cannot give, as of the retired: whoever
         does not know them would ask for the records again and again."""
-        return tuple(one for one in self._standings() if one.fp == self.fp or one.fp in self._hosts)
-
-    def _standings(self) -> tuple[HostStanding, ...]:
-        return tuple(HostStanding(fp, known.life, known.dead) for fp, known in sorted(self.view.items()))
+        return tuple(one for one in standings(self.view) if one.fp == self.fp or one.fp in self._hosts)
 
     @property
     def version(self) -> int:
@@ -447,15 +425,4 @@ class Electorate:
         self._names.clear()
 
     def _pack(self) -> bytes:
-        arcs = tuple((ids.to_bytes(arc.after), ids.to_bytes(arc.through), arc.value) for arc in self.arcs())
-        return msgspec.msgpack.encode(_Saved(self.life, self.born, self._standings(), arcs))
-
-
-def is_open(arc: ArcVotes) -> bool:
-    """Whether something is still to be done about an arc."""
-    return bool(arc.history) or not arc.full
-
-
-def name_digest(name: Name) -> bytes:
-    """16 bytes that stand for a name."""
-    return hashlib.sha256(msgspec.msgpack.encode(name)).digest()[:16]
+        return Roll.of(self.life, self.born, self.view, self.arcs()).pack()

@@ -46,6 +46,7 @@ and Q, which is one, cannot still speak for L with a history that lacks L'.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -66,9 +67,11 @@ __all__ = [
     "restarted",
     "covers",
     "first_arc",
+    "is_open",
     "join_views",
     "learned",
     "majority",
+    "name_digest",
     "settled",
     "with_view",
 ]
@@ -275,3 +278,13 @@ def _join_covered(a: Iterable[tuple[bytes, int]], b: Iterable[tuple[bytes, int]]
         if epoch > joined.get(lineage, 0):
             joined[lineage] = epoch
     return tuple(sorted(joined.items()))
+
+
+def is_open(arc: ArcVotes) -> bool:
+    """Whether something is still to be done about an arc."""
+    return bool(arc.history) or not arc.full
+
+
+def name_digest(name: Name) -> bytes:
+    """16 bytes that stand for a name."""
+    return hashlib.sha256(msgspec.msgpack.encode(name)).digest()[:16]

@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from peerstore import ids
 from peerstore.errors import CorruptData, DiskFull
 from peerstore.items import ItemKey, Kind
-from peerstore.node.electorate import LEAP, SETTING, Taken, is_open, name_digest
-from peerstore.node.votes import GONE, NOBODY, Sealed, Standing
+from peerstore.node.electorate import LEAP, Taken
+from peerstore.node.roll import SETTING
+from peerstore.node.votes import GONE, NOBODY, Sealed, Standing, is_open, name_digest
 from peerstore.wire.bodies import MAX_NUMBER
 from peerstore.wire.voting import ArcTold, HostStanding, VoterList
 from tests.support.vectors import frozen, plain
