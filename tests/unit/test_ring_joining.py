@@ -413,6 +413,14 @@ class SettingsTests(JoinTestCase):
         self.assertEqual(len(self.words("That one is left alone.")), 1)
         self.assertTrue(self.net.is_ideal(["m0", "m1", "m2", "new"]))
 
+    def test_not_more_is_remembered_of_them_than_can_be_of_use(self) -> None:
+        """Addresses can be made up: the first 32 are told."""
+        host = self.net.start("a")
+        self.net.run(1)
+        for number in range(100):
+            host.strangers.found(f"tcp:x{number}:1", 5, 1)
+        self.assertEqual(len(self.words("this node is alone")), 32)
+
     def test_its_questions_are_refused(self) -> None:
         """Nor does it take us in, if it is the one that asks."""
         self.net.ring(3)

@@ -535,9 +535,12 @@ class LongTests(SynchronousTestCase):
         # The member before it is not told: else the way back is short.
         for machine in net.running():
             machine.ring.positions[0].state = machine.ring.positions[0].state._replace(suspected=True)
-        search = Search(net.pool(), HostTable(net.clock), start.predecessor.id - 1)
-        self.assertRaises(LookupFailed, net.result, _coroutine(search.owner([start.member.address])), 100)
-        self.assertEqual(sum(method == "find-successor" for _, _, method in net.calls), MAX_STEPS)
+        for way in ("owner", "predecessor"):
+            net.calls.clear()
+            search = Search(net.pool(), HostTable(net.clock), start.predecessor.id - 1)
+            looking = getattr(search, way)([start.member.address])
+            self.assertRaises(LookupFailed, net.result, _coroutine(looking), 100)
+            self.assertEqual(sum(method == "find-successor" for _, _, method in net.calls), MAX_STEPS)
 
     def test_a_silent_owner_is_not_looked_for_everywhere(self) -> None:
         """Of two hundred, those after the key are asked, and no more: the next
