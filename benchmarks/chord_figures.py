@@ -81,6 +81,7 @@ def main() -> None:
             console.print(f"{figure} took {time.monotonic() - began:.0f} s\n")
         else:
             console.print(table(figure, kept[figure]))
+    # In the docs stands all that is kept, also what was not asked for this time.
     rows = [row for figure in MAKERS if figure in kept for row in kept[figure]]
     if options.docs is not None:
         for path in write_pages(rows, options.docs):

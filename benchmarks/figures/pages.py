@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -78,12 +78,16 @@ def table(figure: str, rows: Sequence[Row]) -> Table:
     return made
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """All figures, as tables of MyST."""
+def markdown(rows: Sequence[Row], shown: Iterable[str] = ()) -> str:
+    """All figures, as tables of MyST.
+
+    :param shown: names of plots; each stands above its figure's table.
+    """
     parts = []
     for figure in dict.fromkeys(row.figure for row in rows):
         mine = [row.cells() for row in rows if row.figure == figure]
         parts.append(f"**{figure}.** {ABOUT[figure]}.\n")
+        parts += [f"![{_PLOTS[name][1]}]({name})\n" for name in shown if _PLOTS[name][0] == figure]
         parts.append("| " + " | ".join(COLUMNS) + " |\n|---|---|--:|--:|---|---|")
         parts += ["| " + " | ".join(cells) + " |" for cells in mine]
         parts.append("")
@@ -111,7 +115,8 @@ def plots(rows: Sequence[Row]) -> dict[str, str]:
 def write_pages(rows: Sequence[Row], folder: Path) -> list[Path]:
     """The plots, and the tables as ``ring-figures.txt`` to be included."""
     written = []
-    for name, text in {**plots(rows), "ring-figures.txt": markdown(rows)}.items():
+    made = plots(rows)
+    for name, text in {**made, "ring-figures.txt": markdown(rows, made)}.items():
         (folder / name).write_text(text, encoding="utf-8")
         written.append(folder / name)
     return written

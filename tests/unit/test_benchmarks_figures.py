@@ -201,6 +201,12 @@ class PageTests(SynchronousTestCase):
         self.assertEqual({line.count("|") for line in lines}, {7})
         self.assertIn("| n = 256 | mean path length | 3.88 | 4.10 | within 0.1 | NO |", lines)
 
+    def test_a_plot_stands_above_its_table(self) -> None:
+        """Of its own figure, and of no other."""
+        text = pages.markdown(self.rows(), ["ring-figure-p1.svg", "ring-figure-l3.svg"])
+        self.assertIn("](ring-figure-p1.svg)", text)
+        self.assertNotIn("l3.svg", text)
+
     def test_plots(self) -> None:
         """Well-formed, with both series and every point."""
         made = pages.plots(self.rows())
