@@ -20,6 +20,8 @@ __all__ = ["Havoc"]
 
 #: Seconds after which somebody tells the ring that a disk is lost, about.
 TOLD_LATE = 10.0
+#: Seconds after which everybody has met everybody.
+CALM = 8.0
 
 
 class Havoc:
@@ -38,6 +40,8 @@ class Havoc:
         #: Nodes whose disk is lost, of which the ring is still to be told.
         self._lost: list[bytes] = []
         self._promise: Event | None = None
+        #: When something last happened.
+        self._troubled = 0.0
 
     def begin(self, phase: Phase) -> None:
         """From now on the events of this phase happen."""
@@ -52,6 +56,7 @@ class Havoc:
         world = self.world
         self._now += 1
         self._promise = None
+        self._troubled = world.clock.seconds()
         world.network.heal()
         self._quick_disks()
         for host in world.running():
@@ -80,6 +85,8 @@ class Havoc:
 
     def _apply(self, event: Event) -> None:
         kind, world = event.kind, self.world
+        if kind != "retire":
+            self._troubled = world.clock.seconds() + event.seconds
         network = world.network
         self.faults[kind] += 1
         name = event.hosts[0] if event.hosts else ""
@@ -150,7 +157,9 @@ class Havoc:
                 self.faults["retired"] += 1
                 self._gone.add(name)
                 host.crash()
-                self.places.gone(name)
+                # Who has only just come, or come back, it may not have met.
+                calm = self.world.clock.seconds() - self._troubled >= CALM
+                self.places.retired(name, len(self.world.running()) if calm else 1)
 
         def failed(failure: Any) -> None:
             self.world.trace.event("did not retire", name, failure.getErrorMessage(), quiet=False)

@@ -11,6 +11,7 @@ promises, each by the name under which a breach is reported:
 - *copies*: at rest everything that any host has is on its k hosts;
 - *left over*: and on no other;
 - *dropped*: a copy is removed only where k others have it, or all there are;
+- *retired*: and so it is before a node goes for good;
 - *answer*: every call ends.
 """
 

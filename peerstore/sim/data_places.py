@@ -73,6 +73,21 @@ class Places:
         """A machine, and its disk with it, is there no more."""
         self.disks.discard(name)
 
+    def retired(self, name: str, others: int) -> None:
+        """A machine is gone, since its node said that it may go.
+
+        :param others: hosts that it could give everything to.
+        """
+        enough = max(1, min(self._copies, others) - self.lost)
+        for key in self.held():
+            if name in self.holders[key]:
+                self.checks["retired"] += 1
+                left = self.there(key) - {name}
+                if len(left) < enough:
+                    what = f"{key.kind.name} {key.element.hex()[:8]}"
+                    self._violated("retired", f"{name} went with {what}, which {len(left)} of {others} others have")
+        self.gone(name)
+
     def there(self, key: ItemKey) -> set[str]:
         """The machines that have an item."""
         return self.holders.get(key, set()) & self.disks

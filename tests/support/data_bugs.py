@@ -28,6 +28,7 @@ from peerstore.gateway import union
 from peerstore.items import Item, ItemKey
 from peerstore.node.electorate import Electorate
 from peerstore.node.exchange import Exchange, Task
+from peerstore.node.farewell import Farewell
 from peerstore.node.keeper import Keeper, Verdict
 from peerstore.node.strays import Strays
 from peerstore.sim.data_run import run_data
@@ -74,6 +75,18 @@ def replaced(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None
 
 
 # -- the bugs -----------------------------------------------------------------------
+
+
+def retire_that_exits_early() -> contextlib.AbstractContextManager[None]:
+    """It hands over what it can, once, and goes."""
+
+    def make(real: Any) -> Any:
+        async def once(self: Any, say: Any) -> None:
+            say(await self._strays.round(1, drop=False))
+
+        return once
+
+    return replaced(Farewell, "_all_with_others", make)
 
 
 def ack_before_fsync() -> contextlib.AbstractContextManager[None]:
@@ -153,6 +166,7 @@ BUGS = {
     "not-found from one answer": Bug("one voter's answer makes a read complete", not_found_from_one_answer),
     "repair that trusts a digest": Bug("what was alike once is not compared again", repair_that_trusts_a_digest),
     "refused after acknowledged": Bug("a copy of what another acknowledged is refused", refused_after_acknowledged),
+    "retire that exits early": Bug("a node goes before others have what it had", retire_that_exits_early),
 }
 
 

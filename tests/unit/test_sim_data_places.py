@@ -113,6 +113,28 @@ class PlacesTests(SynchronousTestCase):
         self.places.gone("a")
         self.assertEqual(self.places.there(KEY), {"b"})
 
+    def test_a_node_retires_when_others_have_it_all(self) -> None:
+        """As many as there are, k at most."""
+        self.put("abcd")
+        self.places.retired("a", 3)
+        self.assertEqual((self.breaches, self.places.there(KEY)), ([], set("bcd")))
+        self.places.retired("b", 2)
+        self.assertEqual((self.breaches, self.places.there(KEY)), ([], set("cd")))
+
+    def test_a_node_that_retires_early_is_noticed(self) -> None:
+        """Others could have had it, and have not."""
+        self.put("ab")
+        self.places.retired("a", 3)
+        self.assertEqual(self.breaches, ["retired"])
+
+    def test_a_node_that_met_few_must_not_go_with_the_only_copy(self) -> None:
+        """One other is the least."""
+        self.put("ab")
+        self.places.retired("a", 1)
+        self.assertEqual(self.breaches, [])
+        self.places.retired("b", 1)
+        self.assertEqual(self.breaches, ["retired"])
+
 
 class MisplacedTests(SynchronousTestCase):
     """Where k copies belong."""
