@@ -226,7 +226,10 @@ class Canvass:
 
     async def _ask(self, fp: bytes, arcs: Sequence[tuple[int, int]]) -> list[Taken]:
         electorate = self._electorate
-        member = self._hosts.position(fp, 0)
+        member = self._hosts.whereabouts(fp)
+        if member is None:
+            # Retired while our disk, or another host, was waited for.
+            return []
         try:
             answer = await self._attached(member, arcs)
             await self._learn(member, answer)
@@ -307,7 +310,9 @@ class Canvass:
             await self._take(taken)
 
     async def _take(self, taken: Taken) -> None:
-        member = self._hosts.position(taken.sealed.fp, 0)
+        member = self._hosts.whereabouts(taken.sealed.fp)
+        if member is None:
+            return
         try:
             await self._exchange.run(Task(member, VOTED, True, False), taken.after, taken.through)
         except PeerStoreError as error:

@@ -25,6 +25,7 @@ from peerstore.node.duty import Share, in_order, share_of
 from peerstore.node.electorate import Electorate
 from peerstore.node.exchange import Exchange
 from peerstore.ring.hosts import HostTable
+from peerstore.ring.member import Member
 from peerstore.util.together import all_of
 from peerstore.wire.bodies import Confirm, Confirmed
 
@@ -109,22 +110,22 @@ class Strays:
         return [key for key in ripe if all(key in theirs for theirs in had)]
 
     async def _with(self, fp: bytes, keys: Sequence[ItemKey]) -> frozenset[ItemKey]:
-        if fp not in self._hosts:
+        member = self._hosts.whereabouts(fp)
+        if member is None:
             return frozenset()
         try:
-            has = await self._ask(fp, keys)
+            has = await self._ask(member, keys)
             lacks = [key for key in keys if key not in has]
             if lacks and fp not in self._full:
-                if not await self._exchange.give(self._hosts.position(fp, 0), lacks):
+                if not await self._exchange.give(member, lacks):
                     self._full.add(fp)
-                has |= await self._ask(fp, lacks)
+                has |= await self._ask(member, lacks)
         except PeerStoreError as error:
             self._log.debug("handing over to {host}: {why}", host=ids.short(fp), why=error.what)
             return frozenset()
         return has
 
-    async def _ask(self, fp: bytes, keys: Sequence[ItemKey]) -> frozenset[ItemKey]:
-        member = self._hosts.position(fp, 0)
+    async def _ask(self, member: Member, keys: Sequence[ItemKey]) -> frozenset[ItemKey]:
         answer = await ask(self._pool, member, "confirm", Confirm(tuple(keys)), Confirmed, BULK_TIMEOUT)
         return frozenset(key for key, has in zip(keys, answer.has, strict=False) if has)
 

@@ -154,6 +154,13 @@ class DropTests(StrayTestCase):
         self.assertEqual(self.left(), 1)
         self.assertEqual(self.held(), {self.chunk.key})
 
+    def test_one_is_retired_when_it_has_just_been_asked(self) -> None:
+        """It counts no more, ours stays for now, and the round goes on."""
+        self.keep(self.chunk)
+        self.third.before_confirming = lambda: self.me.table.retire(fp_of(LETTERS[2]))
+        self.successResultOf(self.round())
+        self.assertEqual(self.held(), {self.chunk.key})
+
     def test_one_is_away(self) -> None:
         """While a holder may come back, there are not k others."""
         self.keep(self.chunk)
