@@ -66,13 +66,14 @@ def main() -> None:
     parser.add_argument("--only", help="figures, with commas between them")
     parser.add_argument("--docs", type=Path, help="write plots and tables into this folder")
     parser.add_argument("--keep", type=Path, help="add the rows to this JSON file; figures already there are not run")
+    parser.add_argument("--again", action="store_true", help="run also what the JSON file has")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
     wanted = options.only.split(",") if options.only else list(MAKERS)
     kept = _kept(options.keep)
     console = Console()
     for figure in wanted:
-        if figure not in kept:
+        if figure not in kept or options.again:
             began = time.monotonic()
             kept[figure] = MAKERS[figure](size)
             if options.keep is not None:
