@@ -18,8 +18,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest
 
+from peerstore.util.complaint import CALM
 from tests.support.commands import CommandTestCase, Person, Said
-from tests.support.processes import NodeProcess, until
+from tests.support.processes import NodeProcess, pause, until
 
 MIB = 1024 * 1024
 
@@ -122,8 +123,12 @@ class FullTests(DiskCase):
         node.inside("mount", "-o", f"remount,size={64 * MIB}", str(node.data))
         said = await self.runs(person, "backup", str(second))
         self.assertEqual(said.status, 0, said.out + said.err)
-        await until("it says so", lambda: self.lines(node, "can be stored again"))
         await self.gets(person, second)
+        # It is over once things have gone well for a while.
+        await pause(CALM + 1)
+        third = self.papers("third", MIB)
+        self.assertEqual((await self.runs(person, "backup", str(third))).status, 0)
+        await until("it says so", lambda: self.lines(node, "can be stored again"))
         await self.gets(person, first)
 
     async def test_one_of_three(self) -> None:
