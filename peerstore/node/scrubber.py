@@ -65,6 +65,8 @@ class Scrubber:
         self._pass: _Pass | None = None
         self._pause = min(FIRST, days * DAY / 100)
         self._noted = clock.seconds()
+        #: Whether there is a note on the disk; a small store needs none.
+        self._is_noted = False
         self._complaint = Complaint(clock.seconds)
 
     def start(self) -> None:
@@ -78,7 +80,7 @@ class Scrubber:
 
     async def _stop(self) -> None:
         await self._walk.stop()
-        if self._pass is not None:
+        if self._pass is not None and self._pass.cursor is not None:
             await self._note()
 
     def step(self) -> Deferred[None]:
@@ -111,6 +113,7 @@ class Scrubber:
             self._log.info("scrub: the database is in order again")
         try:
             kept = await self._store.setting(SETTING)
+            self._is_noted = bool(kept)
             return msgspec.msgpack.decode(kept, type=_Pass) if kept else _Pass()
         except (CorruptData, msgspec.DecodeError):
             # From the beginning, then.
@@ -133,7 +136,9 @@ class Scrubber:
                 rotten=walk.rotten,
             )
             self._pass = None
-            await self._store.keep_setting(SETTING, b"")
+            if self._is_noted:
+                await self._store.keep_setting(SETTING, b"")
+                self._is_noted = False
         elif self._clock.seconds() - self._noted >= NOTE:
             await self._note()
 
@@ -147,5 +152,6 @@ class Scrubber:
         self._noted = self._clock.seconds()
         try:
             await self._store.keep_setting(SETTING, msgspec.msgpack.encode(self._pass))
+            self._is_noted = True
         except StorageError as error:
             self._log.debug("where scrub has come to could not be kept: {why}", why=error.what)

@@ -37,7 +37,9 @@ __all__ = ["Found", "IndexReport", "Scrubbed", "check_indexes", "condemn", "exam
 
 #: Rows that are listed at a time.
 PAGE = 64
-TABLES = ("item", "chain", "account", "setting", "lost", "content")
+#: What is looked at in one go.  Not the content: that is nearly all there is,
+#: and each row of it is looked at when its item's turn comes.
+TABLES = ("item", "chain", "account", "setting", "lost")
 _TYPES = {Kind.CHUNK: StatementType.CHUNK, Kind.HEAD: StatementType.HEAD, Kind.LOG: StatementType.LOG_ENTRY}
 #: What SQLite says of a key with a flipped bit, which no search finds there.
 OUT_OF_ORDER = "row not in PRIMARY KEY order for "

@@ -115,14 +115,21 @@ class Shelf:
             return Rotten(key, "Its chain names it, and it is not there.")
         return found
 
-    def absent(self, db: sqlite3.Connection, items: Sequence[Item]) -> list[int]:
-        """The places of those items that need a file which is not there."""
+    def absent(self, db: sqlite3.Connection, items: Sequence[Item], thorough: bool = False) -> list[int]:
+        """The places of those items that need a file which is not there.
+
+        :param thorough: read what is there; one that has rotted is no file.
+        """
         return [
             place
             for place, item in enumerate(items)
-            if needs_file(item)
-            and not (tables.has(db, item.key) and self._files.present(item.key.element, item.key.owner, len(item.data)))
+            if needs_file(item) and not (tables.has(db, item.key) and self._is_there(item, thorough))
         ]
+
+    def _is_there(self, item: Item, thorough: bool) -> bool:
+        if not self._files.present(item.key.element, item.key.owner, len(item.data)):
+            return False
+        return not thorough or self.file(item.key) is not None
 
     def stage(self, items: Sequence[Item], places: Sequence[int]) -> dict[int, Path]:
         """Bring the data of some items onto the disk.

@@ -175,7 +175,7 @@ class SqliteNodeStore:
     async def _put(self, items: list[Item]) -> list[bool]:
         check_keys(items)
         large = [place for place, item in enumerate(items) if needs_file(item)]
-        absent: list[int] = await self._reading(lambda db: self._shelf.absent(db, items)) if large else []
+        absent: list[int] = await self._reading(lambda db: self._shelf.absent(db, items, True)) if large else []
         new = await self._insert(items, absent)
         if new is None:
             # Somebody removed one while we were on our way.
@@ -352,6 +352,9 @@ class SqliteNodeStore:
                 element=ids.short(key.element),
                 why=why,
             )
+        for one in found.unreadable[:1]:
+            if self._complaint.due():
+                self._log.error("{path} is damaged ({why}) {next}", path=self._path, why=one.why, next=REFILL)
         if condemned.rotten:
             self.doubts.tell()
         return condemned.rotten

@@ -90,14 +90,18 @@ def key_at(place: Place) -> ItemKey | None:
 def insert(db: sqlite3.Connection, item: Item, data: bytes | None) -> bool:
     """Add one item inside the caller's transaction; false if it was there.
 
-    *data* is None when it lies in a file.
+    *data* is None when it lies in a file.  What was there, and has rotted, is
+    replaced: whoever is told that it is kept takes that for a promise.
 
     :raises peerstore.errors.BadMessage: for a log entry that is none.
     """
     key = item.key
     forget_lost(db, key)
-    if has(db, key):
-        return False
+    there = read(db, key)
+    if there is not None:
+        if there.sound:
+            return False
+        remove(db, place_of(key))
     crc = content_crc(item.statement, data)
     content = db.execute(
         "INSERT INTO content (statement, data, crc) VALUES (?, ?, ?)", (item.statement, data, crc)

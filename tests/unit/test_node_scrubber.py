@@ -161,6 +161,22 @@ class PassTests(ScrubberCase):
         self.advance(3)
         self.assertIn(SETTING, store.settings)
 
+    def test_a_small_store_is_never_noted(self) -> None:
+        """A pass that is over in a moment writes nothing."""
+        store = FakeStore(1)
+        scrubber = self.start(store, rate=MIB, days=0.0)
+        self.advance(60)
+        self.successResultOf(scrubber.stop())
+        self.assertEqual(store.settings, {})
+
+    def test_the_note_of_a_pass_goes_with_it(self) -> None:
+        """The next process begins anew."""
+        store = FakeStore(10)
+        self.successResultOf(store.keep_setting(SETTING, msgspec.msgpack.encode([chunk(8).key, 1, 1, 0])))
+        self.start(store, rate=MIB, days=0.0)
+        self.advance(1.5)
+        self.assertEqual(store.settings[SETTING], b"")
+
     def test_a_note_that_says_nothing(self) -> None:
         """From the beginning, then."""
         for note in (b"\xc1", msgspec.msgpack.encode([1, 2]), b""):
