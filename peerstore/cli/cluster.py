@@ -24,7 +24,7 @@ from typing import Any
 from peerstore.crypto.keys import KeyPair
 from peerstore.errors import PeerStoreError
 
-__all__ = ["Cluster", "Process", "free_port", "peerstore", "twistd", "uninterrupted"]
+__all__ = ["STOPPING", "Cluster", "Process", "free_port", "peerstore", "twistd", "uninterrupted"]
 
 START_TIMEOUT = 40.0
 #: Below the ports of outgoing connections, as Linux has them by default.
@@ -68,7 +68,7 @@ def uninterrupted() -> Iterator[None]:
     """
     caught: list[tuple[int, FrameType | None]] = []
     is_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in STOPPING if is_main}
+    before = {number: signal.getsignal(number) for number in (*STOPPING, signal.SIGALRM) if is_main}
     # What is ignored stays so, also for what is started.
     before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
     for number in before:

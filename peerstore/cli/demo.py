@@ -12,12 +12,13 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple, NoReturn
 
 import click
 from rich.text import Text
 
-from peerstore.cli.cluster import Cluster, Process, peerstore, shown, twistd, uninterrupted
+from peerstore.cli.cluster import STOPPING, Cluster, Process, peerstore, shown, twistd, uninterrupted
 from peerstore.cli.context import Options, Verb
 from peerstore.cli.output import counted, human, out, print_json, say_note, text_of
 from peerstore.client.source import show
@@ -28,6 +29,8 @@ __all__ = ["Compared", "compare", "demo"]
 
 NODES = 5
 SYNC_TIMEOUT = 25.0
+#: Seconds until it is tried again to end.
+AGAIN = 0.01
 
 
 @click.command(cls=Verb)
@@ -43,8 +46,10 @@ def demo(options: Options, folder: str | None, keep: bool) -> None:
     place = Path(tempfile.mkdtemp(prefix="peerstore-demo-"))
     cluster = Cluster(place)
     others: list[Process] = []
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    for number in STOPPING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    signal.signal(signal.SIGALRM, _interrupt)
     error: PeerStoreError | None = None
     run = _Demo(place, cluster, others, options.quiet or options.as_json)
     try:
@@ -55,7 +60,7 @@ def demo(options: Options, folder: str | None, keep: bool) -> None:
         error = _Stopped("Stopped.")
     finally:
         # What was started is ended, however impatient somebody is.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (*STOPPING, signal.SIGALRM):
             signal.signal(number, signal.SIG_IGN)
         for process in others:
             process.stop()
@@ -76,7 +81,14 @@ class _Stopped(PeerStoreError):
     exit_status = 130
 
 
-def _interrupt(*_: object) -> NoReturn:
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End the demo, wherever it is; but not in the middle of a finalizer,
+    where Python would print the exception and go on."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+            return
+        frame = frame.f_back
     raise KeyboardInterrupt
 
 

@@ -15,6 +15,7 @@ __all__ = ["main", "run_in_reactor"]
 
 INTERRUPTED = 130
 FAULT = 70
+OUTPUT_LOST = 7
 
 
 def run_in_reactor(work: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
@@ -66,11 +67,30 @@ def main() -> None:
         from peerstore.cli.commands import run
 
         status = run(run_in_reactor)
-        sys.stdout.flush()
+        status = _flushed(status)
     except KeyboardInterrupt:
         status = INTERRUPTED
     except BrokenPipeError:
         status = 1
         # Whoever read our output has gone; nobody is left to complain to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
     sys.exit(status)
+
+
+def _flushed(status: int) -> int:
+    """The status once all output is out, or cannot get out."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _forget_output()
+        if status != OUTPUT_LOST:
+            sys.stderr.write(f"peerstore: Output could not be written ({error.strerror or error}).\n")
+        return status or OUTPUT_LOST
+    return status
+
+
+def _forget_output() -> None:
+    """Else the interpreter would try once more, and end with a status of its own."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -47,6 +47,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # tree: compiling all of them is a third of what a short command costs.
 _COMPILED = tempfile.TemporaryDirectory(prefix="peerstore-tests-")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# They write as they do for people, who do not set this.
+os.environ.pop("PYTHONUNBUFFERED", None)
 os.environ["PYTHONPYCACHEPREFIX"] = _COMPILED.name
 
 #: Making a key takes a second or more, and no test is about that.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -111,3 +112,33 @@ class CompareTests(SynchronousTestCase):
         self.patch(module.os, "access", lambda path, mode: path != closed and real(path, mode))
         found = compare(self.source, self.copy, began_ns)
         self.assertEqual((found.paths, found.passed_over), (2, (b"sub", b"sub/file")))
+
+
+class StopTests(SynchronousTestCase):
+    """Ctrl-C at any moment."""
+
+    def setUp(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGALRM):
+            self.addCleanup(signal.signal, number, signal.signal(number, module._interrupt))
+        self.addCleanup(signal.setitimer, signal.ITIMER_REAL, 0)
+
+    def test_anywhere(self) -> None:
+        """Ends it at once."""
+        self.assertRaises(KeyboardInterrupt, signal.raise_signal, signal.SIGTERM)
+
+    def test_in_a_finalizer(self) -> None:
+        """Where exceptions are lost, ends it a moment later."""
+        steps = []
+
+        class Thing:
+            def __del__(self) -> None:
+                signal.raise_signal(signal.SIGTERM)
+                steps.append("finalized")
+
+        def work() -> None:
+            thing = Thing()
+            del thing
+            signal.pause()
+
+        self.assertRaises(KeyboardInterrupt, work)
+        self.assertEqual(steps, ["finalized"])
