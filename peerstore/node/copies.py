@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -195,6 +195,7 @@ class Copier:
             await waiting.until(copying)
         except Exception:
             # Not when this is thrown away, as all of a dead node's work is.
+            copying.addErrback(lambda failure: failure.trap(CancelledError))
             copying.cancel()
             raise
         copying.cancel()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+import gc
+
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore.errors import Busy
 from peerstore.items import Item, ItemKey, Kind
-from peerstore.wire.bodies import GetHeads, Items, ReadSince
+from peerstore.wire.bodies import GetHeads, Items, PostHeads, ReadSince
 from peerstore.wire.messages import Status, decode_body, encode_body
 from tests.support.rings import Ring, Wire, greeting, items_named
 from tests.support.things import OWNER, a_chain, a_chunk, a_head, log_id
@@ -332,6 +334,22 @@ class BusyTests(RingTestCase):
         outcomes = ring.put([a_chunk(number, 100_000) for number in range(300)], patience=60.0)
         self.assertTrue(all(outcome.certain for outcome in outcomes))
         self.assertLess(ring.world.clock.seconds() - before, 60.0)
+
+    def test_an_asker_that_goes_while_the_disk_is_slow(self) -> None:
+        """His question is given up, and nothing of it ends in an error that nobody sees to."""
+        ring = Ring("abcd")
+        head = HEADS[0]
+        owner = ring.around(head.key.ring_id)[0]
+        ring.world.hosts[owner].disk.slowness = 1000.0
+        asked: Deferred[object] = ring.node(owner).dispatcher.dispatch(
+            greeting(), "post-heads", encode_body(PostHeads((head,), ()))
+        )
+        asked.addErrback(lambda failure: failure.trap(CancelledError))
+        ring.run(0.5)
+        asked.cancel()
+        ring.run(10.0)
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
 
 
 def _busy(body: object) -> object:
