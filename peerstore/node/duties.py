@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from twisted.internet.interfaces import IReactorTime
 
 from peerstore import ids
@@ -52,6 +54,12 @@ class Duties:
         """How many other hosts live, as far as we know."""
         fp = self._electorate.fp
         return len({one for share in self.shares() for one in (*share.now, share.next) if one and one != fp})
+
+    def patience(self) -> float:
+        """Seconds until the next host that is away has been so for too long;
+        without end when none is away."""
+        now = self._clock.seconds()
+        return min(((self._hosts.last_seen(fp) or 0.0) + self._grace - now for fp in self._away()), default=math.inf)
 
     def _away(self) -> frozenset[bytes]:
         over = self._began <= self._clock.seconds() - self._grace

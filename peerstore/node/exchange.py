@@ -125,8 +125,9 @@ class Exchange:
         #: About to be removed from our disk: not to be counted on, or compared.
         self.dropping: set[ItemKey] = set()
 
-    async def run(self, task: Task, after: int, through: int) -> None:
-        """Make (after, through] the same on both sides, as far as *task* says.
+    async def run(self, task: Task, after: int, through: int) -> int:
+        """Make (after, through] the same on both sides, as far as *task* says;
+        how many items came from there.
 
         :raises peerstore.errors.PeerStoreError: when it could not be done.
         """
@@ -144,6 +145,18 @@ class Exchange:
                 fetched=fetched,
                 pushed=pushed,
             )
+        return fetched
+
+    async def alike(self, member: Member, kinds: tuple[Kind, ...], after: int, through: int) -> tuple[int, int, bool]:
+        """How many items we have in (after, through], how many another host,
+        and whether they are the same.
+
+        :raises peerstore.errors.PeerStoreError: when it could not be asked.
+        """
+        body = GetRangeDigest(ids.to_bytes(after), ids.to_bytes(through), kinds)
+        theirs = await ask(self._pool, member, "range-digest", body, RangeDigest, DIGEST_TIMEOUT)
+        count, digest = await self._store.range_digest(body.after, body.through, body.kinds)
+        return count, theirs.count, (theirs.count, theirs.digest) == (count, digest)
 
     async def give(self, member: Member, keys: Sequence[ItemKey]) -> int:
         """Push these items to a host; how many it took: it is given no more

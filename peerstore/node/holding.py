@@ -70,7 +70,7 @@ class Holding:
         exchange = Exchange(store, keeper, pool, pace)
         self.canvass = canvass = Canvass(clock, electorate, ranges, exchange, hosts, pool)
         self.duties = duties = Duties(electorate, hosts, clock, config.repair_grace)
-        self.strays = strays = Strays(store, duties, electorate, exchange, hosts, pool)
+        self.strays = strays = Strays(store, duties, electorate, exchange, hosts, pool, clock)
         self.replicator = replicator = Replicator(clock, duties, exchange, strays, debts, hosts, fp, copies)
         self.farewell = Farewell(
             clock, store, ring, hosts, electorate, canvass, duties, strays, replicator, exchange, debts, copies

@@ -1,8 +1,8 @@
 """Copies follow the ring: each gets to where it belongs.
 
 For each share of the circle whose first live holder we are, we compare digests
-with the other holders, fetch what is missing here and push what is missing
-there: now and then, and soon after any change.  What is not ours to hold is
+with the other holders, one after the other, fetch what is missing here and push
+what is missing there: now and then, and soon after any change.  What is not ours to hold is
 handed over, and dropped in the end (``strays``).  All of it keeps to a rate,
 so that people notice nothing of it.  Who is to vote does not wait for this:
 see ``canvass``.
@@ -21,11 +21,11 @@ from peerstore.node.debts import Debts
 from peerstore.node.duties import Duties
 from peerstore.node.duty import Share
 from peerstore.node.exchange import Exchange, Task
+from peerstore.node.progress import Progress
 from peerstore.node.strays import Strays
 from peerstore.ring.hosts import HostTable
 from peerstore.util.complaint import Complaint
 from peerstore.util.periodic import Periodic
-from peerstore.util.together import all_of
 
 __all__ = ["Replicator"]
 
@@ -78,6 +78,8 @@ class Replicator:
         self._complaint = Complaint(clock.seconds)
         #: Shares that were once brought together with all their holders.
         self._done: set[Share] = set()
+        #: Of what the first holders push to us.
+        self._progress = Progress(clock)
 
     @property
     def is_settled(self) -> bool:
@@ -128,7 +130,7 @@ class Replicator:
     def _interval(self) -> float:
         if not self._behind:
             self._gap = SOON
-            return QUIET
+            return min(QUIET, self._duties.patience() + DEBOUNCE)
         # In vain again and again: others may be down for days.
         gap, self._gap = self._gap, min(QUIET, self._gap * LATER)
         return gap
@@ -138,6 +140,7 @@ class Replicator:
         self._disk_failed = False
         self._seen = found = self._ours(self._duties.shares())
         self._done.intersection_update(found)
+        self._progress.only(set(found))
         fine = True
         for share in found:
             fine = await self._level(share) and fine
@@ -164,32 +167,59 @@ class Replicator:
     async def _level(self, share: Share) -> bool:
         """One share; whether all its holders agree.
 
-        The first of them compares; the others only until they have done it
-        once, since they may be new.  Then the host behind the last holder is
-        asked, too: it was the last one before.  It is never pushed to.
+        Its first holder fetches what it lacks, and pushes what the others
+        lack; the host behind the last holder is asked once, too, since it was
+        the last one before, and never pushed to.  The other holders see
+        whether they have the same as the first, once; they fetch for
+        themselves only where nothing comes.  So everything is sent once.
         """
         new = share not in self._done
         first = share.now[0] == self._fp
         if not (first or new):
             return True
+        if not first and not await self._is_missed(share):
+            return share in self._done
         others = [fp for fp in share.now if fp != self._fp]
         tasks = [Task(self._hosts.position(fp, 0), ALL_KINDS, True, first) for fp in others if fp in self._hosts]
         if new and share.next in self._hosts and share.next != self._fp:
             tasks.append(Task(self._hosts.position(share.next, 0), ALL_KINDS, True, False))
-        worked = await all_of([Deferred.fromCoroutine(self._one(share, task)) for task in tasks])
-        if all(worked):
+        fine = True
+        for number, task in enumerate(tasks):
+            fetched = await self._one(share, task)
+            # What comes from the second, the one before it may lack.
+            fine = fine and fetched is not None and not (fetched and number)
+        if fine:
             self._done.add(share)
             if first:
                 self._debts.paid_in(share)
-        return all(worked)
+        return fine
 
-    async def _one(self, share: Share, task: Task) -> bool:
-        try:
-            await self._exchange.run(task, share.after, share.through)
-        except PeerStoreError as error:
-            if isinstance(error, StorageError):
-                self._complain("replication", error)
+    async def _is_missed(self, share: Share) -> bool:
+        """Whether we are to fetch what the first holder should have pushed."""
+        first, count = share.now[0], -1
+        if first in self._hosts:
+            try:
+                count, _, same = await self._exchange.alike(
+                    self._hosts.position(first, 0), ALL_KINDS, share.after, share.through
+                )
+            except PeerStoreError as error:
+                self._failed(first, error)
             else:
-                self._log.debug("replication with {host}: {why}", host=ids.short(task.member.fp), why=error.what)
-            return False
-        return True
+                if same:
+                    self._done.add(share)
+                    return False
+        return self._progress.is_stuck(share, count)
+
+    async def _one(self, share: Share, task: Task) -> int | None:
+        """How many items came; None when not all was done."""
+        try:
+            return await self._exchange.run(task, share.after, share.through)
+        except PeerStoreError as error:
+            self._failed(task.member.fp, error)
+            return None
+
+    def _failed(self, fp: bytes, error: PeerStoreError) -> None:
+        if isinstance(error, StorageError):
+            self._complain("replication", error)
+        else:
+            self._log.debug("replication with {host}: {why}", host=ids.short(fp), why=error.what)

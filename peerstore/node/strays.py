@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from peerstore import ids
-from peerstore.errors import PeerStoreError
+from peerstore.errors import PeerStoreError, StorageError
 from peerstore.gateway.ask import BULK_TIMEOUT, ask
 from peerstore.interfaces import INodeStore, IPeerPool
 from peerstore.items import ALL_KINDS, ItemKey, Kind
@@ -24,6 +25,7 @@ from peerstore.node.duties import Duties
 from peerstore.node.duty import Share, in_order, share_of
 from peerstore.node.electorate import Electorate
 from peerstore.node.exchange import Exchange
+from peerstore.node.progress import Progress
 from peerstore.ring.hosts import HostTable
 from peerstore.ring.member import Member
 from peerstore.util.together import all_of
@@ -51,6 +53,7 @@ class Strays:
         exchange: Exchange,
         hosts: HostTable,
         pool: IPeerPool,
+        clock: IReactorTime,
     ) -> None:
         self._store = store
         self._duties = duties
@@ -60,6 +63,8 @@ class Strays:
         self._pool = pool
         #: Hosts that had no room for what they were given in this round.
         self._full: set[bytes] = set()
+        #: Of what the holders of a share give each other.
+        self._progress = Progress(clock)
 
     async def round(self, enough: int, drop: bool) -> int:
         """Hand over all that others hold; how much of it is not with *enough*
@@ -71,6 +76,8 @@ class Strays:
         left = dropped = 0
         self._full.clear()
         found = self._duties.shares()
+        self._progress.only(set(found))
+        missed: dict[Share, bool] = {}
         strange = [share for share in found if not share.concerns(self._electorate.fp)]
         for after, through in in_order(strange):
             cursor: ItemKey | None = None
@@ -86,7 +93,9 @@ class Strays:
                     assert share is not None
                     groups.setdefault(share, []).append(key)
                 for share, some in groups.items():
-                    sure = await self._with_others(share, some) if len(share.now) >= enough else []
+                    if share not in missed:
+                        missed[share] = len(share.now) >= enough and await self._is_missed(share)
+                    sure = await self._with_others(share, some) if missed[share] else []
                     left += len(some) - len(sure)
                     dropped += await self._drop(share, sure) if drop else 0
         if dropped:
@@ -98,6 +107,32 @@ class Strays:
         return key not in self._exchange.dropping and self._duties.holds(key.ring_id)
 
     # -- inside ------------------------------------------------------------------
+
+    async def _is_missed(self, share: Share) -> bool:
+        """Whether it is time to ask the holders of a share for its items, and
+        to give them what they lack.
+
+        As long as some of them have fewer than we, and others of them have
+        as many, those are giving them what they lack.
+        """
+        told = await all_of([Deferred.fromCoroutine(self._counts(fp, share)) for fp in share.now])
+        mine = max(own for own, _ in told)
+        theirs = [count for _, count in told]
+        return min(theirs) >= mine or max(theirs) < mine or self._progress.is_stuck(share, sum(theirs))
+
+    async def _counts(self, fp: bytes, share: Share) -> tuple[int, int]:
+        """How many items of a share we have, and another host."""
+        if fp not in self._hosts:
+            return 0, -1
+        member = self._hosts.position(fp, 0)
+        try:
+            own, their, _ = await self._exchange.alike(member, ALL_KINDS, share.after, share.through)
+        except StorageError:
+            raise
+        except PeerStoreError as error:
+            self._log.debug("handing over to {host}: {why}", host=ids.short(fp), why=error.what)
+            return 0, -1
+        return own, their
 
     async def _with_others(self, share: Share, keys: Sequence[ItemKey]) -> list[ItemKey]:
         """Those of *keys* that all holders of a share have, also because we
