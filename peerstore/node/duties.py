@@ -58,8 +58,8 @@ class Duties:
     def patience(self) -> float:
         """Seconds until the next host that is away has been so for too long;
         without end when none is away."""
-        now = self._clock.seconds()
-        return min(((self._hosts.last_seen(fp) or 0.0) + self._grace - now for fp in self._away()), default=math.inf)
+        seen = [max(self._hosts.last_seen(fp) or 0.0, self._began) for fp in self._away()]
+        return min(seen, default=math.inf) + self._grace - self._clock.seconds()
 
     def _away(self) -> frozenset[bytes]:
         over = self._began <= self._clock.seconds() - self._grace

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore import ids
@@ -65,6 +67,23 @@ class GraceTests(DutiesTestCase):
         self.assertEqual(self.holders(), (LETTERS[:3], LETTERS[0] + LETTERS[2]))
         self.hall.clock.advance(2.0)
         self.assertEqual(self.holders(), (LETTERS[0] + LETTERS[2:4],) * 2)
+
+    def test_how_long_it_is_waited_for(self) -> None:
+        """Without end where nobody is away; else until the first of them has been so for too long."""
+        self.assertEqual(self.duties.patience(), math.inf)
+        self.dies(LETTERS[1])
+        self.hall.clock.advance(100.0)
+        self.table.alive(fp_of(LETTERS[3]))
+        self.dies(LETTERS[3])
+        self.assertEqual(self.duties.patience(), GRACE - 100.0)
+        self.hall.clock.advance(GRACE - 50.0)
+        self.assertEqual(self.duties.patience(), 50.0)
+
+    def test_how_long_after_we_were_away_ourselves(self) -> None:
+        """From our own start on, however long they have been gone."""
+        self.dies(LETTERS[1])
+        self.hall.clock.advance(86400.0)
+        self.assertEqual(self.again().patience(), GRACE)
 
     def test_two_are_away(self) -> None:
         """One is fewer than W: those behind stand in at once."""
