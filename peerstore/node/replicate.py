@@ -133,7 +133,7 @@ class Replicator:
             return min(QUIET, self._duties.patience() + DEBOUNCE)
         # In vain again and again: others may be down for days.
         gap, self._gap = self._gap, min(QUIET, self._gap * LATER)
-        return gap
+        return min(gap, self._duties.patience() + DEBOUNCE)
 
     async def _round(self) -> None:
         self._behind = True
