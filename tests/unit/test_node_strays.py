@@ -202,7 +202,7 @@ class DropTests(StrayTestCase):
         self.assertIn(self.head.key, self.third.has)
 
     def test_a_full_host(self) -> None:
-        """It is given no more in this round than what it had no room for; tried again when others gave it nothing, either."""
+        """It is given no more in a round than what it had no room for; again later, when others gave it nothing."""
         chunks = [item for item in self.theirs if item.key.kind is Kind.CHUNK]
         self.assertGreater(len(chunks), 3)
         self.strays_of_one()
