@@ -50,6 +50,10 @@ class Duties:
         share = share_of(self.shares(), ids.from_bytes(ring_id))
         return share is not None and share.concerns(self._electorate.fp)
 
+    def are_enough(self, share: Share) -> bool:
+        """Whether all that have a share now are W at least."""
+        return len(share.now) >= self._electorate.needed
+
     def others(self) -> int:
         """How many other hosts live, as far as we know."""
         fp = self._electorate.fp

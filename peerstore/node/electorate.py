@@ -189,9 +189,14 @@ class Electorate:
 
     @property
     def needed(self) -> int:
-        """W: how many voters of one list make a write certain, a read complete."""
-        present = sum(not self._hosts.is_retired(fp) for fp in self.view)
-        return votes.majority(min(self.copies, max(1, present, self._hosts.known_count())))
+        """W: how many voters of one list make a write certain, a read complete.
+
+        Who said that it goes for good is not counted: of two hosts the other
+        could never take all over, for want of a second that says so."""
+        going = {fp for fp, known in self.view.items() if known.dead == votes.GONE}
+        present = sum(not self._hosts.is_retired(fp) for fp in self.view.keys() - going)
+        known = self._hosts.known_count() - sum(fp in self._hosts for fp in going)
+        return votes.majority(min(self.copies, max(1, present, known)))
 
     # -- arcs --------------------------------------------------------------------
 

@@ -190,7 +190,7 @@ class Replicator:
             fine = fine and fetched is not None and not (fetched and number)
         if fine:
             self._done.add(share)
-            if first:
+            if first and self._duties.are_enough(share):
                 self._debts.paid_in(share)
         return fine
 
