@@ -227,6 +227,17 @@ class HearingTests(SynchronousTestCase):
         hall["a"].electorate.hear_view([HostStanding(b"?" * 32, 5, 0)])
         self.assertNotIn(b"?" * 32, hall["a"].electorate.view)
 
+    def test_whose_records_we_cannot_give(self) -> None:
+        """Of the retired nobody is told: who does not know them would ask for them for ever.  They stay on disk."""
+        hall = Hall("abc")
+        voter = hall["a"]
+        voter.electorate.hear_view([HostStanding(fp_of(name), 5, 0) for name in "bc"])
+        voter.table.retire(fp_of("b"))
+        self.assertEqual({one.fp for one in voter.electorate.tell_view()}, {fp_of("a"), fp_of("c")})
+        now(voter.electorate.kept())
+        voter.start()
+        self.assertEqual(voter.electorate.view[fp_of("b")], Standing(5, 0))
+
     def test_what_is_settled_and_not_ours(self) -> None:
         """An arc of four others is none of ours, and costs nothing."""
         hall = Hall("abcde")
