@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
 from peerstore import ids
 from peerstore.errors import KeyInUse
@@ -27,24 +27,20 @@ __all__ = ["SimHost"]
 MOST_SNAPSHOTS = 16
 
 
-class _Idle:
-    """In place of what a node does with files."""
-
-    def start(self) -> None:
-        """Nothing."""
-
-    def stop(self) -> Deferred[None]:
-        """Nothing, either."""
-        return succeed(None)
-
-
 class _RingNode(NodeService):
     """A node of which the ring is looked at, and nothing else: all of the
     shipped one but its care for copies, which would be most of the work."""
 
     def _build(self) -> None:
         super()._build()
-        self._canvass = self._replicator = _Idle()  # type: ignore[assignment]
+        assert self.holding is not None
+        # Ended before it begins: whatever wakes its rounds wakes nobody.
+        self.holding.stop()
+        self.holding.run = _nothing  # type: ignore[method-assign]
+
+
+def _nothing() -> None:
+    """In the place of what is not run."""
 
 
 class SimHost:
