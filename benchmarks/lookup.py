@@ -115,13 +115,16 @@ def serve_peerstore(count: int, positions: int, on_disk: bool) -> None:
         print(json.dumps([node.address for node in nodes]), flush=True)
 
     watch = LoopingCall(ready)
-    StandardIO(_until_closed(reactor.stop))
+    StandardIO(_until_closed(lambda: reactor.stop() if reactor.running else None))
     Deferred.fromCoroutine(start()).addErrback(lambda failure: (failure.printTraceback(), reactor.stop()))
     reactor.run()
     if place is not None:
         import shutil
 
         shutil.rmtree(place, ignore_errors=True)
+    # The nodes were not stopped one by one, and their threads wait for work.
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _until_closed(stop: Callable[[], None]) -> Any:
