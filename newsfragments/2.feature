@@ -1,0 +1,1 @@
+What is written is certain, and what is read complete, when most of the nodes that vote on it say so in one name; copies follow nodes that come and go, are dropped only when others have read theirs, and are mended when they rot; a node goes for good by `peerstore node retire`, and `peerstore ring` and `peerstore trace` show who holds what.
