@@ -326,6 +326,9 @@ class NodeService(Service):
             config, self.copies, self._clock, self.store, keeper, self.pool, ring, self.hosts, ranges, self._entropy
         )
         electorate = holding.electorate
+        # Whoever is in the view on disk must be in the table there, too, or
+        # nobody could be asked for them after a start.
+        electorate.watch(self._saver.hurry)
         copier = Copier(
             keeper, ranges, electorate, holding.debts, self.hosts, self.pool, self.fp, lanes, self._clock, self._rng
         )

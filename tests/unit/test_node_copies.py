@@ -257,6 +257,18 @@ class LossTests(RingTestCase):
         ring.settle()
         self.check_all_there(ring)
 
+    def test_a_power_cut_soon_after_the_start(self) -> None:
+        """Two of three come back, and know whom they miss: the third is found
+        to be dead, and they vote."""
+        for seed in range(1, 5):
+            ring = Ring("abc", seed)
+            ring.run(1.0)
+            for host in list(ring.world.running()):
+                host.crash()
+            ring.world.start("a")
+            ring.world.start("b", "a")
+            ring.settle(60.0)
+
     def test_two_halves(self) -> None:
         """A ring that was cut in two takes things on both sides, certain only
         where most of the voters are; mended, it has them all, where they belong."""
