@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,17 +177,9 @@ def drive_peerstore(addresses: Sequence[str], values: int, seconds: float) -> No
     async def _rate_of(once: Once, seconds: float, lanes: int) -> float:
         from twisted.internet.defer import gatherResults
 
-        done, end = [0], time.monotonic() + seconds
-
-        async def lane(number: int) -> None:
-            while time.monotonic() < end:
-                await once(number)
-                number += lanes
-                done[0] += 1
-
-        began = time.monotonic()
-        await gatherResults([Deferred.fromCoroutine(lane(number)) for number in range(lanes)])
-        return done[0] / (time.monotonic() - began)
+        return await _rate(
+            once, seconds, lanes, lambda jobs: gatherResults([Deferred.fromCoroutine(job) for job in jobs])
+        )
 
     def over(result: Any) -> None:
         if isinstance(result, dict):
@@ -307,17 +299,7 @@ def drive_kademlia(addresses: Sequence[str], values: int, seconds: float) -> Non
             assert await server.get(name) == stored[name]
 
         async def rate_of(once: Once, lanes: int) -> float:
-            done, end = [0], time.monotonic() + seconds
-
-            async def lane(number: int) -> None:
-                while time.monotonic() < end:
-                    await once(number)
-                    number += lanes
-                    done[0] += 1
-
-            began = time.monotonic()
-            await asyncio.gather(*(lane(number) for number in range(lanes)))
-            return done[0] / (time.monotonic() - began)
+            return await _rate(once, seconds, lanes, lambda jobs: asyncio.gather(*jobs))
 
         await rate_of(get, 1)
         result = {
@@ -333,6 +315,26 @@ def drive_kademlia(addresses: Sequence[str], values: int, seconds: float) -> Non
 
 
 # -- both ------------------------------------------------------------------------
+
+
+async def _rate(
+    once: Once, seconds: float, lanes: int, together: Callable[[list[Coroutine[Any, Any, None]]], Awaitable[Any]]
+) -> float:
+    """How often a second *once* is done, in so many lanes at a time.
+
+    :param together: waits for all lanes, in the way of either event loop.
+    """
+    done, end = [0], time.monotonic() + seconds
+
+    async def lane(number: int) -> None:
+        while time.monotonic() < end:
+            await once(number)
+            number += lanes
+            done[0] += 1
+
+    began = time.monotonic()
+    await together([lane(number) for number in range(lanes)])
+    return done[0] / (time.monotonic() - began)
 
 
 def program(*words: str) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from peerstore import ids
@@ -23,11 +23,12 @@ from peerstore.node.arcs import Arc
 from peerstore.node.electorate import Electorate, Taken
 from peerstore.node.exchange import Exchange, Task
 from peerstore.node.ranges import Ranges
+from peerstore.node.rounds import Rounds
 from peerstore.node.votes import ArcVotes, Sealed, is_open
 from peerstore.ring.hosts import HostTable
 from peerstore.ring.member import Member
 from peerstore.ring.placement import replica_hosts
-from peerstore.util.periodic import Periodic
+from peerstore.util.complaint import Complaint
 from peerstore.util.together import all_of
 from peerstore.wire.bodies import GetNodeRecords, NodeRecords
 from peerstore.wire.voting import MAX_ARCS, MAX_TOLD, Attach, Attached, check_told
@@ -41,12 +42,6 @@ PASSES = 4
 ATTACH_TIMEOUT = 5.0
 #: Arcs that are taken in from one host at a time.
 LANES = 4
-QUIET = 30.0
-#: While an arc of ours is still open.
-SOON = 1.0
-LATER = 1.5
-#: After a change, which seldom comes alone.
-DEBOUNCE = 0.25
 #: Between two looks at arcs that are in order.
 THOROUGH = 300.0
 #: Failures in a row after which a host is taken for dead.
@@ -79,12 +74,9 @@ class Canvass:
         self._silent: dict[bytes, int] = {}
         #: Who did not answer something of this pass.
         self._failing: set[bytes] = set()
-        self._said = ""
-        self._rounds = Periodic(clock, self.round, self._interval, "voting")
-        self._soon: IDelayedCall | None = None
-        self._behind = True
-        self._gap = SOON
-        self._stopped = False
+        #: Of our own disk, which fails every attempt while it is full.
+        self._complaint = Complaint(clock.seconds)
+        self._rounds = Rounds(clock, self._begin, "voting")
         self._thorough = 0.0
 
     # -- rounds ------------------------------------------------------------------
@@ -95,16 +87,11 @@ class Canvass:
 
     def stop(self) -> Deferred[None]:
         """End; fires when the round in flight is over."""
-        self._stopped = True
-        if self._soon is not None and self._soon.active():
-            self._soon.cancel()
         return self._rounds.stop()
 
     def ring_changed(self) -> None:
         """Hosts came or went, or somebody told us of it: look again soon."""
-        self._gap = SOON
-        if not self._stopped and (self._soon is None or not self._soon.active()):
-            self._soon = self._clock.callLater(DEBOUNCE, self._rounds.hurry)
+        self._rounds.changed()
 
     def round(self) -> Deferred[None]:
         """One round; fires when done, whatever failed.
@@ -112,31 +99,25 @@ class Canvass:
         Now and then also arcs that are in order are looked after: that is how
         a copy that was never written is mended.
         """
+        return self._rounds.run()
+
+    def _begin(self) -> Deferred[bool]:
         return Deferred.fromCoroutine(self._whole_round())
 
-    def _interval(self) -> float:
-        if not self._behind:
-            self._gap = SOON
-            return QUIET
-        # In vain again and again: others may be down for days.
-        gap, self._gap = self._gap, min(QUIET, self._gap * LATER)
-        return gap
-
-    async def _whole_round(self) -> None:
+    async def _whole_round(self) -> bool:
         thorough = self._clock.seconds() >= self._thorough
-        self._behind = True
-        self._behind = not await self._kept_round(thorough)
+        is_done = await self._kept_round(thorough)
         if thorough:
             self._thorough = self._clock.seconds() + THOROUGH
+        return is_done
 
     async def _kept_round(self, everything: bool) -> bool:
         try:
             return await self._round(everything)
         except StorageError as error:
             # We go on with the votes that are on disk, if that.
-            if error.what != self._said:
-                self._log.error("who votes here cannot be kept: {why}", why=str(error))
-            self._said = error.what
+            if self._complaint.due():
+                self._log.error("who votes here cannot be kept: {why} This is said every ten minutes.", why=str(error))
             return False
 
     async def _round(self, everything: bool) -> bool:
@@ -158,7 +139,8 @@ class Canvass:
             self._log.debug("votes on {n} more arcs", n=became)
         self._let_go(answers)
         await electorate.kept()
-        self._said = ""
+        if self._complaint.over():
+            self._log.info("who votes here can be kept again")
         return electorate.at_rest
 
     # -- asking ------------------------------------------------------------------

@@ -7,8 +7,8 @@ concerns us, with the positions of the hosts that we know, and kept on disk
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -53,6 +53,9 @@ class Electorate:
     :param copies: k.
     :param wall: seconds since some fixed day; see ``_next_life``.
     :param entropy: gives random bytes.
+    :param keep_hosts: puts the table of hosts on disk.  Whoever is in the view
+        there must be in the table, too, or nobody could ask for them, or find
+        them to be dead, after a start.
     """
 
     _log = Logger()
@@ -65,6 +68,7 @@ class Electorate:
         copies: int,
         wall: Callable[[], float],
         entropy: Callable[[int], bytes],
+        keep_hosts: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self._store = store
         self._hosts = hosts
@@ -79,9 +83,10 @@ class Electorate:
         self._answers: ArcMap[tuple[Sealed, ...]] = ArcMap(())
         #: The names that arcs have, by the identity of their state; see :meth:`vote`.
         self._names: dict[int, tuple[ArcVotes, bytes]] = {}
+        self._needed = ((-1, -1), 1)
         self._watchers: list[Callable[[], None]] = []
         self._withdrawn = False
-        self._disk = Latest(store, SETTING, self._pack)
+        self._disk = Latest(store, SETTING, self._pack, keep_hosts)
 
     # -- life ------------------------------------------------------------------
 
@@ -193,10 +198,14 @@ class Electorate:
 
         Who said that it goes for good is not counted: of two hosts the other
         could never take all over, for want of a second that says so."""
-        going = {fp for fp, known in self.view.items() if known.dead == votes.GONE}
-        present = sum(not self._hosts.is_retired(fp) for fp in self.view.keys() - going)
-        known = self._hosts.known_count() - sum(fp in self._hosts for fp in going)
-        return votes.majority(min(self.copies, max(1, present, known)))
+        # Asked for each of many items; counted only when something changed.
+        of = (self.version, self._hosts.changes)
+        if of != self._needed[0]:
+            going = {fp for fp, known in self.view.items() if known.dead == votes.GONE}
+            present = sum(not self._hosts.is_retired(fp) for fp in self.view.keys() - going)
+            known = self._hosts.known_count() - sum(fp in self._hosts for fp in going)
+            self._needed = (of, votes.majority(min(self.copies, max(1, present, known))))
+        return self._needed[1]
 
     # -- arcs --------------------------------------------------------------------
 

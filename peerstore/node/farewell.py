@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from peerstore import ids
-from peerstore.errors import PeerStoreError, UsageError
+from peerstore.errors import PeerStoreError, StorageError, UsageError
 from peerstore.interfaces import INodeStore
 from peerstore.items import ALL_KINDS, ItemKey
 from peerstore.node.canvass import Canvass
@@ -23,6 +23,7 @@ from peerstore.node.replicate import Replicator
 from peerstore.node.strays import Strays
 from peerstore.ring.host import RingHost
 from peerstore.ring.hosts import HostTable
+from peerstore.util.complaint import Complaint
 from peerstore.util.together import all_of
 
 __all__ = ["Farewell"]
@@ -67,6 +68,8 @@ class Farewell:
         self._exchange = exchange
         self._debts = debts
         self._copies = copies
+        #: Of our own disk, which fails every attempt while it does.
+        self._complaint = Complaint(clock.seconds)
 
     # -- for a while ---------------------------------------------------------------
 
@@ -114,13 +117,21 @@ class Farewell:
         self._log.info("all that this node held is with others: it is retired")
 
     async def _all_with_others(self, say: Callable[[int], None]) -> None:
-        while True:
-            self._canvass.ring_changed()
+        while not await self._is_with_others(say):
+            await deferLater(self._clock, AGAIN)
+
+    async def _is_with_others(self, say: Callable[[int], None]) -> bool:
+        """Hand over once more; whether nothing is left, and nothing came meanwhile."""
+        self._canvass.ring_changed()
+        try:
             before = await self._store.range_digest(_ALL, _ALL, ALL_KINDS)
             enough = max(1, min(self._copies, self._duties.others()))
             left = await self._strays.round(enough, drop=False)
             after = await self._store.range_digest(_ALL, _ALL, ALL_KINDS)
-            say(left)
-            if not left and before == after and self._electorate.has_let_go_of_all:
-                return
-            await deferLater(self._clock, AGAIN)  # type: ignore[arg-type]
+        except StorageError as error:
+            # We are withdrawn already: to go on is all that there is to do.
+            if self._complaint.due():
+                self._log.error("handing over: {why} This is said every ten minutes.", why=str(error))
+            return False
+        say(left)
+        return not left and before == after and self._electorate.has_let_go_of_all

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -41,6 +41,7 @@ class Holding:
 
     :param pool: reaches the other hosts.
     :param entropy: gives random bytes.
+    :param keep_hosts: puts the table of hosts on disk, where it has changed.
     """
 
     _log = Logger()
@@ -57,15 +58,17 @@ class Holding:
         hosts: HostTable,
         ranges: Ranges,
         entropy: Callable[[int], bytes],
+        keep_hosts: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         fp = ring.fp
         self._clock = clock
         self._ring = ring
         self._told: list[Callable[[int], None]] = []
         self._ends: list[Deferred[None]] = []
+        self._is_over = False
         self._hosts = hosts
         self.debts = debts = Debts()
-        self.electorate = electorate = Electorate(store, hosts, fp, copies, clock.seconds, entropy)
+        self.electorate = electorate = Electorate(store, hosts, fp, copies, clock.seconds, entropy, keep_hosts)
         pace = Pace(clock, config.repair_rate)
         exchange = Exchange(store, keeper, pool, pace)
         self.canvass = canvass = Canvass(clock, electorate, ranges, exchange, hosts, pool)
@@ -97,12 +100,15 @@ class Holding:
         await self.electorate.open()
 
     def run(self) -> None:
-        """Begin the rounds."""
+        """Begin the rounds, unless they were ended meanwhile."""
+        if self._is_over:
+            return
         for part in (self.canvass, self.replicator, self.mender, self.scrubber):
             part.start()
 
     def stop(self) -> Deferred[None]:
-        """End them."""
+        """End them, for good."""
+        self._is_over = True
         parts = (self.canvass, self.replicator, self.mender, self.scrubber)
         ending = DeferredList([part.stop() for part in parts], consumeErrors=True)
         return ending.addCallback(lambda _: None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
@@ -16,12 +17,20 @@ class Latest:
     """Writes the newest version, one write at a time, for all who wait.
 
     :param pack: gives the bytes of the version of this moment.
+    :param before: puts on disk what this refers to; done before each write.
     """
 
-    def __init__(self, store: INodeStore, name: str, pack: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        store: INodeStore,
+        name: str,
+        pack: Callable[[], bytes],
+        before: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
         self._store = store
         self._name = name
         self._pack = pack
+        self._before = before
         self._on_disk = 0
         self._writing = False
         self._waiting: list[tuple[int, Deferred[None]]] = []
@@ -46,8 +55,13 @@ class Latest:
     def _write(self) -> None:
         self._writing = True
         version = self.version
-        writing: Deferred[None] = self._store.keep_setting(self._name, self._pack())
-        writing.addBoth(self._wrote, version)
+        Deferred.fromCoroutine(self._put(self._pack())).addBoth(self._wrote, version)
+
+    async def _put(self, packed: bytes) -> None:
+        # Packed before: what it refers to is in what is kept now, or was.
+        if self._before is not None:
+            await self._before()
+        await self._store.keep_setting(self._name, packed)
 
     def _wrote(self, result: object, version: int) -> None:
         self._writing = False

@@ -24,10 +24,10 @@ from peerstore.node.duties import Duties
 from peerstore.node.duty import share_of
 from peerstore.node.electorate import Electorate
 from peerstore.node.keeper import Keeper
+from peerstore.node.rounds import Rounds
 from peerstore.ring.hosts import HostTable
 from peerstore.ring.member import Member
 from peerstore.util.pace import Pace
-from peerstore.util.periodic import Periodic
 from peerstore.wire.bodies import Fetch, Items
 
 __all__ = ["Holders", "Mender", "fetch_from", "holders_of"]
@@ -35,9 +35,7 @@ __all__ = ["Holders", "Mender", "fetch_from", "holders_of"]
 #: Things that are seen to in one round, and keys in one question.
 BATCH = 256
 PER_QUESTION = 16
-#: Seconds until the next attempt: the first, each longer by half, the last.
-SOON = 1.0
-LATER = 1.5
+#: The longest that something lost waits for the next attempt (s).
 LAST = 600.0
 
 
@@ -109,10 +107,7 @@ class Mender:
         self._keeper = keeper
         self._where = where
         self._fetch = fetch
-        self._rounds = Periodic(clock, self.round, self._interval, "mending what has rotted")
-        self._gap = SOON
-        #: How many are still waited for; None before the first round.
-        self._left: int | None = None
+        self._rounds = Rounds(clock, self._begin, "mending what has rotted", lambda: LAST)
 
     def start(self) -> None:
         """Begin, with what was lost before this start."""
@@ -125,21 +120,16 @@ class Mender:
 
     def hurry(self) -> None:
         """Something was lost a moment ago."""
-        self._gap = SOON
         self._rounds.hurry()
 
     def round(self) -> Deferred[None]:
         """See to what is lost; fires when done, whatever failed."""
+        return self._rounds.run()
+
+    def _begin(self) -> Deferred[bool]:
         return Deferred.fromCoroutine(self._round())
 
-    def _interval(self) -> float:
-        if not self._left:
-            self._gap = SOON
-            return SOON if self._left is None else LAST
-        gap, self._gap = self._gap, min(LAST, self._gap * LATER)
-        return gap
-
-    async def _round(self) -> None:
+    async def _round(self) -> bool:
         left = 1
         try:
             lost: list[ItemKey] = await self._store.lost(BATCH)
@@ -155,7 +145,7 @@ class Mender:
         except StorageError as error:
             left = max(1, left)
             self._log.debug("mending: {why}", why=str(error))
-        self._left = left
+        return not left
 
     async def _see_to(self, holders: Holders, keys: Sequence[ItemKey]) -> int:
         """Ask one host after the other; how many are waited for no more."""

@@ -11,8 +11,9 @@ see ``canvass``.
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from peerstore import ids
 from peerstore.errors import PeerStoreError, StorageError
@@ -22,19 +23,12 @@ from peerstore.node.duties import Duties
 from peerstore.node.duty import Share
 from peerstore.node.exchange import Exchange, Task
 from peerstore.node.progress import Progress
+from peerstore.node.rounds import DEBOUNCE, QUIET, Rounds
 from peerstore.node.strays import Strays
 from peerstore.ring.hosts import HostTable
 from peerstore.util.complaint import Complaint
-from peerstore.util.periodic import Periodic
 
 __all__ = ["Replicator"]
-
-QUIET = 30.0
-#: While something of ours is still behind.
-SOON = 1.0
-LATER = 1.5
-#: After a change of the ring, which seldom comes alone.
-DEBOUNCE = 0.25
 
 
 class Replicator:
@@ -66,13 +60,9 @@ class Replicator:
         self._hosts = hosts
         self._fp = fp
         self._copies = copies
-        self._rounds = Periodic(clock, self.round, self._interval, "replication")
-        self._soon: IDelayedCall | None = None
-        self._working: Deferred[None] | None = None
+        self._rounds = Rounds(clock, self._begin, "replication", self._longest, self._look)
+        self._working: Deferred[bool] | None = None
         self._seen: list[Share] = []
-        self._behind = True
-        self._gap = SOON
-        self._stopped = False
         self._disk_failed = False
         #: Of our own disk, which fails every attempt while it is full.
         self._complaint = Complaint(clock.seconds)
@@ -81,32 +71,26 @@ class Replicator:
         #: Of what the first holders push to us.
         self._progress = Progress(clock)
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether the last round found nothing left to do."""
-        return not self._behind
-
     def start(self) -> None:
         """Begin."""
         self._rounds.start()
 
     def stop(self) -> Deferred[None]:
         """End; what is in flight is given up."""
-        self._stopped = True
-        if self._soon is not None and self._soon.active():
-            self._soon.cancel()
+        ended = self._rounds.stop()
         self._interrupt()
-        return self._rounds.stop()
+        return ended
 
     def ring_changed(self) -> None:
         """Hosts came or went: look again soon."""
-        self._gap = SOON
-        if not self._stopped and (self._soon is None or not self._soon.active()):
-            self._soon = self._clock.callLater(DEBOUNCE, self._look)
+        self._rounds.changed()
 
     def round(self) -> Deferred[None]:
         """Compare everything once; fires when done, whatever failed."""
-        done: Deferred[None] = Deferred()
+        return self._rounds.run()
+
+    def _begin(self) -> Deferred[bool]:
+        done: Deferred[bool] = Deferred()
         self._working = work = Deferred.fromCoroutine(self._round())
         work.addErrback(self._given_up)
         work.addBoth(done.callback)
@@ -117,26 +101,19 @@ class Replicator:
         # Elsewhere on the circle something always changes.
         if self._ours(self._duties.shares()) != self._seen:
             self._interrupt()
-        self._rounds.hurry()
 
     def _interrupt(self) -> None:
         if self._working is not None:
             self._working.cancel()
 
-    def _given_up(self, failure: object) -> None:
-        failure.trap(CancelledError)  # type: ignore[attr-defined]
-        self._behind = True
+    def _given_up(self, failure: Failure) -> bool:
+        failure.trap(CancelledError)
+        return False
 
-    def _interval(self) -> float:
-        if not self._behind:
-            self._gap = SOON
-            return min(QUIET, self._duties.patience() + DEBOUNCE)
-        # In vain again and again: others may be down for days.
-        gap, self._gap = self._gap, min(QUIET, self._gap * LATER)
-        return min(gap, self._duties.patience() + DEBOUNCE)
+    def _longest(self) -> float:
+        return min(QUIET, self._duties.patience() + DEBOUNCE)
 
-    async def _round(self) -> None:
-        self._behind = True
+    async def _round(self) -> bool:
         self._disk_failed = False
         self._seen = found = self._ours(self._duties.shares())
         self._done.intersection_update(found)
@@ -145,9 +122,9 @@ class Replicator:
         for share in found:
             fine = await self._level(share) and fine
         left = await self._hand_over()
-        self._behind = not fine or bool(left)
         if not self._disk_failed and self._complaint.over():
             self._log.info("replication: the disk takes copies again")
+        return fine and not left
 
     def _ours(self, found: list[Share]) -> list[Share]:
         return [share for share in found if self._fp in share.now]

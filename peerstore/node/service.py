@@ -112,11 +112,12 @@ class NodeService(Service):
         self.watchers = Watchers(clock)
         self.holding: Holding | None = None
         self._saver = Periodic(clock, self._save_hosts, lambda: SAVE_HOSTS, "keeping the known hosts")
-        self._saved_version = -1
+        self._saved_version = self._saved_changes = -1
         self._not_kept = ""
         self._port: Any = None
         self._opened = False
         self._starting: Deferred[None] | None = None
+        self._running = False
         self._stopping = False
         self._settled = False
 
@@ -185,6 +186,9 @@ class NodeService(Service):
         assert self.ring is not None and self.holding is not None
         # Our next life is on disk before anybody hears of it.
         await self.holding.start()
+        if self._stopping:
+            return
+        self._running = True
         self.ring.start()
         self.holding.run()
         self._saver.start(now=False)
@@ -192,15 +196,14 @@ class NodeService(Service):
     async def _stop(self) -> None:
         self._stopping = True
         self.watchers.release()
-        if self.ring is None:
+        if not self._running:
             # Still starting: nobody is waited for any more, and whatever was
             # opened by then is closed below.
             await self.pool.stop()
             if self._starting is not None:
                 await self._starting
-        else:
-            if self.holding is not None:
-                await self.holding.hand_over()
+        elif self.ring is not None and self.holding is not None:
+            await self.holding.hand_over()
             leaving = self.ring.leave()
             leaving.addTimeout(LEAVE, self._clock)
             leaving.addErrback(self._not_polite)
@@ -323,12 +326,19 @@ class NodeService(Service):
         keeper = Keeper(self.store, Admission(self._runner), self.watchers)
         lanes = Lanes(TOTAL_BYTES, TOTAL_REQUESTS, HOST_BYTES, HOST_REQUESTS)
         self.holding = holding = Holding(
-            config, self.copies, self._clock, self.store, keeper, self.pool, ring, self.hosts, ranges, self._entropy
+            config,
+            self.copies,
+            self._clock,
+            self.store,
+            keeper,
+            self.pool,
+            ring,
+            self.hosts,
+            ranges,
+            self._entropy,
+            self._keep_hosts,
         )
         electorate = holding.electorate
-        # Whoever is in the view on disk must be in the table there, too, or
-        # nobody could be asked for them after a start.
-        electorate.watch(self._saver.hurry)
         copier = Copier(
             keeper, ranges, electorate, holding.debts, self.hosts, self.pool, self.fp, lanes, self._clock, self._rng
         )
@@ -367,12 +377,21 @@ class NodeService(Service):
         except ValueError as error:
             raise CorruptData("The list of known hosts in the data folder is damaged.") from error
 
+    async def _keep_hosts(self) -> None:
+        """:raises peerstore.errors.StorageError: when it cannot be done."""
+        if self._saved_changes != self.hosts.changes:
+            await self._write_hosts()
+
+    async def _write_hosts(self) -> None:
+        version, changes = self.hosts.version, self.hosts.changes
+        await self.store.keep_setting("hosts", self.hosts.pack())
+        self._saved_version, self._saved_changes = version, changes
+
     async def _save_hosts(self) -> None:
-        version = self.hosts.version
-        if version == self._saved_version or not self._opened:
+        if self.hosts.version == self._saved_version or not self._opened:
             return
         try:
-            await self.store.keep_setting("hosts", self.hosts.pack())
+            await self._write_hosts()
             if self.ring is not None and not self.ring.alone:
                 await self._keep_settings()
         except StorageError as error:
@@ -381,7 +400,6 @@ class NodeService(Service):
                 self._log.error("the known hosts could not be kept: {why}", why=str(error))
             self._not_kept = str(error)
             return
-        self._saved_version = version
         self._not_kept = ""
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import click
 
@@ -16,6 +15,7 @@ from peerstore.sim.data_run import DataResult, run_data
 from peerstore.sim.data_schedule import DataSetting, Phase, make_phases, numbered, only_events, setting_for
 from peerstore.sim.many import run_many
 from peerstore.sim.shrink import ddmin
+from peerstore.sim.wanted import chosen_events, only_words, told_faults, wanted_seeds
 
 __all__ = ["data"]
 
@@ -49,7 +49,7 @@ def data(
     seed = 1 if seed is None else seed
     setting = setting_for(seed)
     phases = make_phases(seed, setting)
-    chosen = sorted({int(number) for number in only.split(",") if number}) if only is not None else None
+    chosen = chosen_events(only)
     if shrink:
         chosen = _shrink(seed, setting, phases, chosen)
     if only_schedule:
@@ -87,16 +87,14 @@ def _kind(result: DataResult) -> str:
 
 
 def _command(seed: int, chosen: Sequence[int] | None) -> str:
-    only = f" --only {','.join(map(str, chosen))}" if chosen is not None else ""
-    return f"peerstore-sim data --seed {seed}{only}"
+    return f"peerstore-sim data --seed {seed}{only_words(chosen)}"
 
 
 def _told(setting: DataSetting) -> str:
-    faults = ", ".join(f"{name} {value:g}" for name, value in setting.faults._asdict().items() if value)
     return (
         f"{setting.first} of {setting.hosts} hosts of {setting.virtual_nodes}, lists of {setting.list_size}, "
         f"{setting.phases} phases of {setting.seconds:.0f} s, a failure each {setting.gap:.0f} s, "
-        f"an operation each {setting.pause:.0f} s of each device; {faults}"
+        f"an operation each {setting.pause:.0f} s of each device; {told_faults(setting.faults)}"
     )
 
 
@@ -125,19 +123,9 @@ def _tell(result: DataResult, as_json: bool, command: str) -> None:
 
 def _many(seeds: str | None, minutes: float | None, first: int | None, cores: int, as_json: bool) -> None:
     began = time.monotonic()
-    if seeds is not None:
-        low, _, high = seeds.partition("-")
-        try:
-            wanted: Iterable[int] = range(int(low), int(high or low) + 1)
-        except ValueError:
-            raise click.BadParameter("say it like 1-200.", param_hint="--seeds") from None
-    else:
-        first = int(time.time()) if first is None else first
-        click.echo(f"from seed {first} on", err=True)
-        wanted = itertools.count(first)
-    limit = None if minutes is None else began + 60 * minutes
+    wanted, is_time = wanted_seeds(seeds, minutes, first)
     tally = DataTally()
-    for row in run_many(data_row, wanted, cores, lambda: limit is None or time.monotonic() < limit):
+    for row in run_many(data_row, wanted, cores, is_time):
         tally.add(row)
         for problem in row.problems[:1]:
             click.echo(f"FAILED: seed {row.seed}: {problem}", err=as_json)

@@ -1,6 +1,6 @@
 """What happens to simulated data: phases of faults, with rest between them.
 
-A phase is a list of events (``sim.schedule.Event``), their times counted from
+A phase is a list of events (``sim.draft.Event``), their times counted from
 its beginning; at its end all faults are taken back, and it is waited until
 everything is on its hosts again.  In one phase at most one disk is lost, which
 is fewer than W, and none while a ring has fewer than three hosts.  Pure.
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from peerstore.sim.decisions import Decisions
+from peerstore.sim.draft import Draft, Event
 from peerstore.sim.network import Faults
-from peerstore.sim.schedule import Event
 
 __all__ = [
     "DEVICES",
@@ -151,26 +151,21 @@ def only_events(phases: Iterable[Phase], numbers: Iterable[int]) -> list[Phase]:
     return left
 
 
-class _Maker:
+class _Maker(Draft):
     """Draws events, with an idea of who runs at that time."""
 
     def __init__(self, seed: int, setting: DataSetting) -> None:
-        self._chance = Decisions(seed)
+        super().__init__(seed, "data", setting.hosts)
         self._setting = setting
-        self._names = [f"host-{number}" for number in range(setting.hosts)]
-        self._up: list[str] = []
-        self._down: list[str] = []
-        self._new = list(self._names)
         self._may_lose = False
         self._may_retire = False
-        self._events: list[Event] = []
 
     def phase(self, number: int) -> Phase:
         """The next phase; before it everybody who may still come is up."""
         self._events = []
         at = 0.0
         if number == 0:
-            spread = (0.0, 1.0, 5.0)[self._chance.number("data", "spread") % 3]
+            spread = (0.0, 1.0, 5.0)[self._number("spread") % 3]
             for name in self._names[: self._setting.first]:
                 self._start(at, name)
                 at += spread * self._fraction("spread")
@@ -211,7 +206,7 @@ class _Maker:
         elif kind == "weather":
             self._add(at, kind, (), self._duration(15.0), 0.05 + 0.2 * self._fraction("weather"))
         elif kind == "slow disks":
-            some = self._some(self._up, 1 + self._chance.number("data", "disks") % max(1, len(self._up)))
+            some = self._some(self._up, 1 + self._number("disks") % max(1, len(self._up)))
             self._add(at, kind, (tuple(sorted(some)),), self._duration(20.0), self._amount((30.0, 100.0, 400.0)))
         elif kind in ("slow", "stop"):
             if self._up:
@@ -246,7 +241,7 @@ class _Maker:
         if not self._may_lose or len(self._up) < ENOUGH:
             return
         self._may_lose = False
-        kind = LOSSES[self._chance.number("data", "loss") % len(LOSSES)]
+        kind = LOSSES[self._number("loss") % len(LOSSES)]
         if kind == "lose for good" and len(self._up) <= ENOUGH:
             kind = "lose"
         name = self._pick(self._up)
@@ -268,20 +263,17 @@ class _Maker:
             third = max(1, len(names) // 3)
             groups = [names[:third], names[third : 2 * third], names[2 * third :]]
         else:
-            size = 1 + self._chance.number("data", "half") % max(1, len(names) // 2)
+            size = 1 + self._number("half") % max(1, len(names) // 2)
             groups = [names[:size], names[size:]]
         for user in DEVICES:
-            where = self._chance.number("data", "user") % (len(groups) + 1)
+            where = self._number("user") % (len(groups) + 1)
             if where < len(groups):
                 groups[where].append(user)
         parts = tuple(tuple(sorted(group)) for group in groups if group)
         self._add(at, kind, parts, self._duration(25.0))
 
-    def _duration(self, mean: float) -> float:
-        return 0.5 + mean * 2 * self._fraction("duration") ** 2
-
     def _amount(self, choices: Sequence[float]) -> float:
-        return choices[self._chance.number("data", "amount") % len(choices)]
+        return choices[self._number("amount") % len(choices)]
 
     def _join(self, name: str) -> tuple[str, ...]:
         """Whom a host that starts is told of: some that may be up."""
@@ -291,27 +283,4 @@ class _Maker:
 
     def _start(self, at: float, name: str) -> None:
         self._add(at, "start" if name in self._new else "restart", ((name,), self._join(name)))
-        for group in (self._new, self._down):
-            if name in group:
-                group.remove(name)
-        self._up.append(name)
-
-    def _stop(self, at: float, kind: str, name: str) -> None:
-        self._add(at, kind, ((name,),))
-        self._up.remove(name)
-        self._down.append(name)
-
-    def _add(
-        self, at: float, kind: str, groups: Iterable[tuple[str, ...]], seconds: float = 0.0, amount: float = 0.0
-    ) -> None:
-        self._events.append(Event(round(at, 3), kind, tuple(groups), round(seconds, 3), round(amount, 3)))
-
-    def _fraction(self, kind: str) -> float:
-        return self._chance.fraction("data", kind)
-
-    def _pick(self, names: Sequence[str]) -> str:
-        return names[self._chance.number("data", "pick") % len(names)]
-
-    def _some(self, names: Iterable[str], count: int) -> list[str]:
-        left = list(names)
-        return [left.pop(self._chance.number("data", "some") % len(left)) for _ in range(min(count, len(left)))]
+        self._is_up(name)

@@ -37,7 +37,7 @@ class SimDisk:
         #: Every sync takes so many times longer.
         self.slowness = 1.0
         #: Told of each change of what is durable: the key, and its value or None.
-        self.watch: Callable[[bytes, bytes | None], object] = _unwatched
+        self.watch: Callable[[bytes, bytes | None], object] | None = None
         self.syncs = 0
 
     def load(self) -> Mapping[bytes, bytes]:
@@ -112,12 +112,9 @@ class SimDisk:
             self._durable.pop(key, None)
         else:
             self._durable[key] = value
-        self.watch(key, value)
+        if self.watch is not None:
+            self.watch(key, value)
 
 
 def _at_once(function: Callable[..., None], *args: object) -> None:
     function(*args)
-
-
-def _unwatched(key: bytes, value: bytes | None) -> None:
-    """Nobody wants to know."""

@@ -34,13 +34,8 @@ class _RingNode(NodeService):
     def _build(self) -> None:
         super()._build()
         assert self.holding is not None
-        # Ended before it begins: whatever wakes its rounds wakes nobody.
+        # Ended before they begin: whatever wakes its rounds wakes nobody.
         self.holding.stop()
-        self.holding.run = _nothing  # type: ignore[method-assign]
-
-
-def _nothing() -> None:
-    """In the place of what is not run."""
 
 
 class SimHost:

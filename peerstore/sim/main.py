@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -22,6 +21,7 @@ from peerstore.sim.ring_run import run_ring
 from peerstore.sim.schedule import Setting, make_schedule, setting_for
 from peerstore.sim.shrink import shrink as shrink_run
 from peerstore.sim.shrink import some_of
+from peerstore.sim.wanted import chosen_events, only_words, told_faults, wanted_seeds
 
 __all__ = ["cli", "main"]
 
@@ -85,7 +85,7 @@ def ring(
     }
     setting = setting_for(seed, large)._replace(**{name: value for name, value in changes.items() if value is not None})
     events = make_schedule(seed, setting)
-    chosen = sorted({int(number) for number in only.split(",") if number}) if only is not None else None
+    chosen = chosen_events(only)
     gone = without.split(",") if without else []
     options = " --large" * large + _options(changes)
     if shrink:
@@ -157,17 +157,16 @@ def _options(changes: dict[str, Any]) -> str:
 
 
 def _command(seed: int, options: str, chosen: Sequence[int] | None, gone: Sequence[str]) -> str:
-    only = f" --only {','.join(map(str, chosen))}" if chosen is not None else ""
     without = f" --without {','.join(gone)}" if gone else ""
-    return f"peerstore-sim ring --seed {seed}{options}{only}{without}"
+    return f"peerstore-sim ring --seed {seed}{options}{only_words(chosen)}{without}"
 
 
 def _told(setting: Setting) -> str:
-    faults = ", ".join(f"{name} {value:g}" for name, value in setting.faults._asdict().items() if value)
     return (
         f"at most {setting.hosts} hosts of {setting.virtual_nodes}, lists of {setting.list_size}, "
         f"{'with' if setting.knows_all else 'without'} tables of all hosts, "
-        f"upkeep at least each {setting.longest_period:.0f} s, a failure each {setting.gap:.0f} s; {faults}"
+        f"upkeep at least each {setting.longest_period:.0f} s, a failure each {setting.gap:.0f} s; "
+        f"{told_faults(setting.faults)}"
     )
 
 
@@ -207,19 +206,9 @@ def _counted(counts: dict[str, int]) -> str:
 
 def _many(seeds: str | None, minutes: float | None, first: int | None, cores: int, large: bool, as_json: bool) -> None:
     began = time.monotonic()
-    if seeds is not None:
-        low, _, high = seeds.partition("-")
-        try:
-            wanted: Iterable[int] = range(int(low), int(high or low) + 1)
-        except ValueError:
-            raise click.BadParameter("say it like 1-200.", param_hint="--seeds") from None
-    else:
-        first = int(time.time()) if first is None else first
-        click.echo(f"from seed {first} on", err=True)
-        wanted = itertools.count(first)
-    limit = None if minutes is None else began + 60 * minutes
+    wanted, is_time = wanted_seeds(seeds, minutes, first)
     tally = Tally()
-    for row in run_rings(wanted, cores, lambda: limit is None or time.monotonic() < limit, large):
+    for row in run_rings(wanted, cores, is_time, large):
         tally.add(row)
         for problem in row.problems[:1]:
             click.echo(f"FAILED: seed {row.seed}: {problem}", err=as_json)

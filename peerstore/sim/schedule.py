@@ -7,11 +7,11 @@ what it meant: that is how a failing run is shrunk.  Pure.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from peerstore.sim.decisions import Decisions
+from peerstore.sim.draft import Draft, Event
 from peerstore.sim.network import Faults
 
 __all__ = ["Event", "Setting", "make_schedule", "setting_for"]
@@ -23,33 +23,6 @@ QUIET = 150.0
 #: At most so many positions; large runs have more than that.
 POSITIONS = 12
 LARGE_POSITIONS = 40
-
-
-class Event(NamedTuple):
-    """One thing that happens at *at* virtual seconds.
-
-    *hosts* it happens to, in *groups* where it is about who reaches whom;
-    *seconds* how long it lasts, *amount* how much of it there is.
-    """
-
-    at: float
-    kind: str
-    groups: tuple[tuple[str, ...], ...]
-    seconds: float = 0.0
-    amount: float = 0.0
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """All that it concerns, in order."""
-        return tuple(itertools.chain.from_iterable(self.groups))
-
-    def __str__(self) -> str:
-        words = [f"{self.at:.2f} s", self.kind, " | ".join(" ".join(group) for group in self.groups)]
-        if self.seconds:
-            words.append(f"for {self.seconds:.2f} s")
-        if self.amount:
-            words.append(f"({self.amount:g})")
-        return " ".join(word for word in words if word)
 
 
 class Setting(NamedTuple):
@@ -135,22 +108,17 @@ def make_schedule(seed: int, setting: Setting) -> list[Event]:
     return _Maker(seed, setting).make()
 
 
-class _Maker:
+class _Maker(Draft):
     """Draws events, with an idea of who runs at that time."""
 
     def __init__(self, seed: int, setting: Setting) -> None:
-        self._chance = Decisions(seed)
+        super().__init__(seed, "schedule", setting.hosts)
         self._setting = setting
-        self._names = [f"host-{number}" for number in range(setting.hosts)]
-        self._up: list[str] = []
-        self._down: list[str] = []
-        self._new = list(self._names)
-        self._events: list[Event] = []
 
     def make(self) -> list[Event]:
         at = 0.0
         first = max(3, len(self._names) * 2 // 3)
-        spread = (0.0, 1.0, 5.0)[self._chance.number("schedule", "spread") % 3]
+        spread = (0.0, 1.0, 5.0)[self._number("spread") % 3]
         for name in self._names[:first]:
             self._start(at, name)
             at += spread * self._fraction("spread")
@@ -181,7 +149,7 @@ class _Maker:
             # all that are down afterwards come back.
             if len(self._up) > 3:
                 size = self._setting.list_size
-                count = max(1, size - 1 + self._chance.number("schedule", "row") % 3)
+                count = max(1, size - 1 + self._number("row") % 3)
                 name = self._pick(self._up)
                 self._add(at, kind, ((name,),), amount=float(min(count, len(self._up) - 2)))
                 # Whoever did not crash is not started.
@@ -196,7 +164,7 @@ class _Maker:
                 self._add(at, kind, ((self._pick(self._up),),))
         elif kind == "clock":
             if self._up:
-                amount = (-30.0, -3.0, 0.5, 5.0, 60.0, 3600.0)[self._chance.number("schedule", "clock") % 6]
+                amount = (-30.0, -3.0, 0.5, 5.0, 60.0, 3600.0)[self._number("clock") % 6]
                 self._add(at, kind, ((self._pick(self._up),),), amount=amount)
         elif kind == "blackout":
             for name in list(self._up):
@@ -218,7 +186,7 @@ class _Maker:
         elif kind in ("slow", "stop"):
             if not self._up:
                 return
-            amount = (50.0, 300.0, 1500.0)[self._chance.number("schedule", "slow") % 3] if kind == "slow" else 0.0
+            amount = (50.0, 300.0, 1500.0)[self._number("slow") % 3] if kind == "slow" else 0.0
             self._add(at, kind, ((self._pick(self._up),),), self._duration(15.0), amount)
         else:
             self._split(at, kind)
@@ -232,40 +200,13 @@ class _Maker:
             third = max(1, len(names) // 3)
             groups = [names[:third], names[third : 2 * third], names[2 * third :]]
         else:
-            size = 1 + self._chance.number("schedule", "half") % max(1, len(names) // 2)
+            size = 1 + self._number("half") % max(1, len(names) // 2)
             groups = [names[:size], names[size:]]
         self._add(at, kind, tuple(tuple(sorted(group)) for group in groups), self._duration(30.0))
-
-    def _duration(self, mean: float) -> float:
-        return 0.5 + mean * 2 * self._fraction("duration") ** 2
 
     def _start(self, at: float, name: str, kind: str = "start") -> None:
         # Who starts is told of some that may be up, and of the first host.
         others = [other for other in self._up if other != name]
         join = {self._names[0], self._pick(others)} if others else {self._names[0]}
         self._add(at, kind, ((name,), tuple(sorted(join - {name}))))
-        for group in (self._new, self._down):
-            if name in group:
-                group.remove(name)
-        if name not in self._up:
-            self._up.append(name)
-
-    def _stop(self, at: float, kind: str, name: str) -> None:
-        self._add(at, kind, ((name,),))
-        self._up.remove(name)
-        self._down.append(name)
-
-    def _add(
-        self, at: float, kind: str, groups: Iterable[tuple[str, ...]], seconds: float = 0.0, amount: float = 0.0
-    ) -> None:
-        self._events.append(Event(round(at, 3), kind, tuple(groups), round(seconds, 3), round(amount, 3)))
-
-    def _fraction(self, kind: str) -> float:
-        return self._chance.fraction("schedule", kind)
-
-    def _pick(self, names: Sequence[str]) -> str:
-        return names[self._chance.number("schedule", "pick") % len(names)]
-
-    def _some(self, names: Iterable[str], count: int) -> list[str]:
-        left = list(names)
-        return [left.pop(self._chance.number("schedule", "some") % len(left)) for _ in range(min(count, len(left)))]
+        self._is_up(name)

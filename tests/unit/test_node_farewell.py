@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from peerstore.errors import UsageError
+from peerstore.errors import DiskFull, UsageError
 from peerstore.items import Item
 from peerstore.node import exchange
 from peerstore.node.holding import HAND_OVER, Holding
@@ -144,6 +144,22 @@ class ForGoodTests(FarewellTestCase):
         self.assertGreater(left[-1], 0)
         wire.heal()
         ring.until("the end", lambda: ended, 300.0)
+        ring.world.hosts["b"].crash()
+        self.check_held(ring)
+
+    def test_a_disk_that_fails_for_a_while(self) -> None:
+        """It is said once, and it goes on when the disk does."""
+        ring = self.filled("abcd")
+        store, failures = ring.node("b").store, [DiskFull("No room.") for _ in range(5)]
+        real = store.range_digest
+
+        def digest(*arguments: Any) -> Deferred[Any]:
+            return fail(failures.pop()) if failures else real(*arguments)
+
+        self.patch(store, "range_digest", digest)
+        ended, left = self.retiring(ring, "b")
+        ring.until("the end", lambda: ended, 300.0)
+        self.assertEqual((ended, left[-1], failures), ([None], 0, []))
         ring.world.hosts["b"].crash()
         self.check_held(ring)
 

@@ -96,6 +96,28 @@ class LatestTests(SynchronousTestCase):
         self.disk.writes[1][1].callback(None)
         self.successResultOf(second)
 
+    def test_what_it_refers_to(self) -> None:
+        """That is on disk before; where it cannot be, nothing is written."""
+        firsts: list[Deferred[None]] = []
+
+        async def before() -> None:
+            firsts.append(Deferred())
+            await firsts[-1]
+
+        self.latest = Latest(self.disk, "thing", lambda: b"%d" % self.value, before)  # type: ignore[arg-type]
+        self.change()
+        kept = self.latest.kept()
+        self.assertEqual(self.disk.values, [])
+        firsts[0].callback(None)
+        self.assertEqual(self.disk.values, [b"1"])
+        self.disk.writes[0][1].callback(None)
+        self.successResultOf(kept)
+        self.change()
+        failed = self.latest.kept()
+        firsts[1].errback(DiskFull("No room."))
+        self.failureResultOf(failed, DiskFull)
+        self.assertEqual(self.disk.values, [b"1"])
+
     def test_one_who_does_not_wait_any_more(self) -> None:
         """The others are told all the same."""
         self.change()

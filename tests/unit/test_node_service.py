@@ -336,6 +336,31 @@ class StopTests(SynchronousTestCase):
         self.assertEqual(calls, ["store"])
         self.assertEqual(self.nodes.failures, [])
 
+    def test_while_its_life_is_put_on_disk(self) -> None:
+        """It is waited for; then nothing of it begins."""
+        node = self.nodes.make("a")
+        calls = self.closed(node)
+        real, writing = node.store.keep_setting, Deferred[None]()
+
+        def keep(name: str, value: bytes) -> Deferred[None]:
+            kept: Deferred[None] = real(name, value)
+            return kept.addCallback(lambda _: writing) if name == "votes" else kept
+
+        self.patch(node.store, "keep_setting", keep)
+        node.startService()
+        self.nodes.world.run(1.0)
+        assert node.ring is not None
+        begun: list[str] = []
+        self.patch(node.ring, "start", lambda: begun.append("ring"))
+        stopped = node.stopService()
+        self.nodes.world.run(1.0)
+        self.assertFalse(stopped.called)
+        writing.callback(None)
+        self.nodes.world.wait(stopped, 10.0)
+        self.nodes.world.run(60.0)
+        self.assertEqual((calls, begun), (["store"], []))
+        self.assertEqual([call for call in self.nodes.world.clock.getDelayedCalls() if call.active()], [])
+
     def test_on_a_full_disk(self) -> None:
         """What cannot be saved is told, and the store is closed all the same."""
         ring = Ring("ab")
