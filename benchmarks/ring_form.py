@@ -18,8 +18,8 @@ from rich.table import Table
 from twisted.internet import defer, task
 
 from peerstore.cli.cluster import Cluster
-from peerstore.cli.ring import is_ideal, look_around
 from peerstore.client.assemble import open_client
+from peerstore.client.survey import survey
 from peerstore.errors import PeerStoreError
 
 
@@ -33,10 +33,10 @@ async def watch(reactor, cluster: Cluster, home: Path, began: float, timeout: fl
             await task.deferLater(reactor, 0.02)
             continue
         try:
-            seen = await look_around(opened)
+            seen = await survey(opened.pool, opened.hosts, reactor)
         finally:
             await opened.close()
-        if is_ideal(seen) and len({place.member.fp for place in seen}) == wanted:
+        if seen.ideal and seen.complete and len(seen.hosts) == wanted:
             return time.monotonic() - began
         await task.deferLater(reactor, 0.02)
     return None
