@@ -181,7 +181,7 @@ class Members:
             before = ids.short(view.predecessor) if view.predecessor is not None else "nobody"
             return f"[{before}{'?' if view.suspected else ''} < {' '.join(map(ids.short, view.successors))}]"
 
-        who = f"{watched.host.name}, {ids.short(watched.place.id)}"
+        who = ids.short(watched.place.id)
         self._violated(Violation("I11", f"{who}: no step leads from {told(before)} to {told(after)}"))
 
     def _note_suspicion(self, watched: Watched, before: View, after: View) -> None:

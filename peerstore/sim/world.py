@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from peerstore import ids
 from peerstore.errors import PeerStoreError
 from peerstore.files.chunk import chunk_item, seal_chunk
 from peerstore.gateway.gateway import Gateway
@@ -130,7 +131,13 @@ class World:
         self.problems.append(f"{self.clock.seconds():.3f} s: {what}")
 
     def violated(self, violation: Violation) -> None:
-        """An invariant does not hold, and should."""
+        """An invariant does not hold, and should.  Members are named by the
+        machines that they are on."""
+        where = violation.where
+        for fp, positions in self.board.positions.items():
+            for short in map(ids.short, positions):
+                where = where.replace(short, f"{short} ({self.board.names[fp]})")
+        violation = violation._replace(where=where)
         self.violations.append(violation)
         self.problem(str(violation))
 

@@ -55,7 +55,7 @@ class BrokenRingTests(SynchronousTestCase):
     def test_a_failure_names_time_invariant_and_host(self) -> None:
         """With the seed in the command that replays it."""
         result = run("--seed", str(SEED))
-        self.assertRegex(result.stdout, r"FAILED: [0-9.]+ s: I11 does not hold: host-\d+, [0-9a-f]{8}: no step")
+        self.assertRegex(result.stdout, r"FAILED: [0-9.]+ s: I11 does not hold: [0-9a-f]{8} \(host-\d+\): no step")
         self.assertIn(f"Replay it with: peerstore-sim ring --seed {SEED}\n", result.stdout)
 
     def test_it_is_shrunk_to_a_few_starts(self) -> None:
