@@ -22,6 +22,9 @@ __all__ = ["Liveness"]
 TIMEOUT = 2.0
 #: Neighbours looked at together after a death.
 MOST = 64
+#: Somebody who was found dead is dialled again after so many seconds, if he
+#: is to be asked at all: because a living member names him.
+REDIAL = 5.0
 
 
 class Liveness:
@@ -36,6 +39,8 @@ class Liveness:
         self._host = host
         #: Hosts that did not answer once, and when that was noted.
         self._suspects: dict[bytes, float] = {}
+        #: Hosts that were found dead, and when they were last to be dialled.
+        self._dead: dict[bytes, float] = {}
         self._somebody_died = False
         self._said_overlooked = False
 
@@ -44,6 +49,7 @@ class Liveness:
         dialled again."""
         hosts = self._host.hosts
         self._suspects.pop(fp, None)
+        self._dead.pop(fp, None)
         if not hosts.is_alive(fp) and fp in hosts:
             self._host.pool.forget_backoff(hosts.position(fp, 0).address)
         hosts.alive(fp)
@@ -56,6 +62,10 @@ class Liveness:
         answers.  A false one mends itself: the host's own upkeep brings it
         back.
 
+        That a dead one is dead is no news: where two hosts do not reach each
+        other, and others name the one to the other, it is found out over and
+        over.
+
         :param since: when it was asked.  What was asked before an accident
             was known belongs to that accident.
         """
@@ -66,9 +76,20 @@ class Liveness:
         if not certain and (noted is None or since < noted):
             self._suspects.setdefault(fp, self._host.clock.seconds())
             return False
-        self._somebody_died = True
+        if fp not in self._dead:
+            self._dead[fp] = since
+            self._somebody_died = True
         self.drop(fp)
         return True
+
+    def about_to_ask(self, fp: bytes) -> None:
+        """A neighbour is to be asked.  One that was dead, and is named by
+        somebody who lives, need not wait until the pool would dial it again,
+        which may take half a minute."""
+        hosts, now = self._host.hosts, self._host.clock.seconds()
+        if now - self._dead.get(fp, now) >= REDIAL and fp in hosts:
+            self._dead[fp] = now
+            self._host.pool.forget_backoff(hosts.position(fp, 0).address)
 
     def drop(self, fp: bytes, why: str = "does not answer") -> None:
         """Keep no position of this host; it is looked for again later."""
@@ -112,6 +133,7 @@ class Liveness:
     async def _look_at(self, fp: bytes) -> None:
         host = self._host
         since = host.clock.seconds()
+        self.about_to_ask(fp)
         try:
             await host.pool.call(host.hosts.position(fp, 0).address, "ping", bodies.Ping(), TIMEOUT, fp)
         except PeerError as error:

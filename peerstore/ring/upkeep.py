@@ -267,6 +267,7 @@ class PositionUpkeep:
             return Told(Verdict.GONE, member)
         address = self._address(member)
         since = self.host.clock.seconds()
+        self.host.liveness.about_to_ask(member.fp)
         try:
             answer: bodies.Neighbours = await self.host.pool.call(
                 address, "get-neighbours", bodies.GetNeighbours(member.index), ASK_TIMEOUT, member.fp

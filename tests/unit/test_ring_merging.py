@@ -161,6 +161,43 @@ class PartitionTests(MergeTestCase):
             self.net.heal()
             self.ideal(120)
 
+    def in_order(self, names: list[str]) -> list[str]:
+        """By their places on the circle."""
+        return sorted(names, key=lambda name: self.net.machines[name].ring.positions[0].id)
+
+    def changes_of(self, name: str) -> list[float]:
+        """A list to which the time of each change of a host's is added."""
+        changes: list[float] = []
+        self.net.machines[name].ring.watch_changes(lambda: changes.append(self.net.clock.seconds()))
+        return changes
+
+    def test_two_that_do_not_reach_each_other_keep_the_ring_at_rest(self) -> None:
+        """The one lists the other, as its neighbours do; to find again and
+        again that it does not answer is no news, and nobody is hurried."""
+        order = self.in_order(self.net_of(8))
+        self.net.cut([order[0]], [order[2]])
+        self.net.run(1)
+        self.net.machines[order[7]].crash()
+        self.net.run(60)
+        changes, asked = self.changes_of(order[0]), len(self.net.calls)
+        self.net.run(60)
+        self.assertLess(len(changes), 20)
+        self.assertLess(sum(asker == order[0] for asker, _, _ in self.net.calls[asked:]), 300)
+
+    def test_who_is_named_by_a_living_one_is_dialled_soon(self) -> None:
+        """However often he was dialled in vain while the network was cut, and
+        is not to be dialled again for half a minute."""
+        for place in range(6):
+            order = self.in_order(self.net_of(8))
+            order = order[place:] + order[:place]
+            self.net.cut([order[0]], [order[1]])
+            self.net.run(300)
+            self.net.heal()
+            host = self.net.machines[order[0]].ring
+            host.wake()
+            self.net.run(8)
+            self.assertEqual(host.positions[0].successors[0].id, self.net.machines[order[1]].ring.positions[0].id)
+
     def test_what_happens_meanwhile(self) -> None:
         """Both sides go on: some die, some join, and it is one ring after."""
         names = self.net_of(12)
