@@ -67,7 +67,6 @@ class Members:
         self._changing = changing
         self._same_part = same_part
         self._rings: dict[str, Any] = {}
-        self._joined: list[Watched] = []
         self.watched: dict[int, Watched] = {}
         #: Something changed since :meth:`seen`.
         self.changed = False
@@ -87,9 +86,6 @@ class Members:
         for watched in self.watched.values():
             if watched.place.state is not watched.state or watched.place.is_member != watched.view.is_member:
                 self._transition(watched)
-        for watched in self._joined:
-            self._explain_join(watched)
-        self._joined.clear()
 
     def seen(self) -> str:
         """Forget that something changed; the failure that did it, or ""."""
@@ -152,11 +148,8 @@ class Members:
         for violation in check_local(place.id, after.successors):
             self._violated(violation)
         if not before.is_member or not after.is_member:
-            # Whoever joins stands there at the end of the event.
-            if after.is_member and watched not in self._joined:
-                self._joined.append(watched)
-            return
-        if watched in self._joined:
+            if after.is_member:
+                self._explain_join(watched)
             return
         step = explain(place.id, place.state.size, before, after, self._evidence(watched))
         self._explained(watched, step, before, after)
@@ -165,7 +158,7 @@ class Members:
 
     def _explain_join(self, watched: Watched) -> None:
         place = watched.place
-        step = explain_join(place.id, place.state.size, watched.view, self._evidence(watched))
+        step = explain_join(place.id, place.state.size, watched.view, self._evidence(watched, joins=True))
         self._explained(watched, step, View(), watched.view)
         if step == "alone":
             # A second ring beside the one that there may be.
@@ -200,7 +193,7 @@ class Members:
 
     # -- what a change may follow from ---------------------------------------------------
 
-    def _evidence(self, watched: Watched) -> Evidence:
+    def _evidence(self, watched: Watched, joins: bool = False) -> Evidence:
         ring, board = watched.ring, self._world.board
         witness = watched.host.witness
         assert witness is not None
@@ -208,7 +201,7 @@ class Members:
         siblings = [place for place in ring.positions if place.id != watched.place.id]
         here = [(place.id, view_of(place)) for place in siblings if place.is_member]
         steps = witness.steps(known)
-        if watched in self._joined:
+        if joins:
             steps += self._steps_here(here, watched.place.id)
         return Evidence(
             [

@@ -236,8 +236,14 @@ class Watcher:
             if not askers or question.machine not in part:
                 continue
             # Who is a member already takes no list over from a lookup.
-            if question.method == "get-neighbours" or not all(asker.view.is_member for asker in askers):
+            joining = [asker.place.id for asker in askers if not asker.view.is_member]
+            if question.method == "get-neighbours" or joining:
                 found.update(dict.fromkeys(question.lists))
+            if question.method == "find-successor":
+                # Whoever joins one that is alone lists just that one, and so
+                # passes over all who come between before he hears of it.
+                alone = [extended for extended in question.lists if len(extended) == 1]
+                found.update(dict.fromkeys((at, *extended) for at in joining for extended in alone))
         return list(found)
 
     # -- parts of the network -----------------------------------------------------------

@@ -21,7 +21,7 @@ from peerstore.sim.process import Process
 from peerstore.sim.trace import Trace
 from peerstore.sim.watcher import Watcher
 from peerstore.sim.witness import Board, Question, Witness
-from peerstore.wire.bodies import GetNeighbours, Neighbours
+from peerstore.wire.bodies import FindSuccessor, GetNeighbours, Neighbours
 
 BOUND = 60.0
 SIZE = 2
@@ -337,6 +337,16 @@ class PartsTests(WatcherTestCase):
         before.began("sim:e", "get-neighbours", GetNeighbours(0), self.world.members["e"].fp)
         lists: list[Question] = list(self.world.board.questions.values())
         self.assertEqual([len(question.lists) for question in lists], [1, 0])
+
+    def test_the_answer_of_one_that_is_alone_passes_over_who_comes_between(self) -> None:
+        """To whoever takes it for his predecessor, and his whole list."""
+        self.world.place("a").state = self.world.place("a").state._replace(predecessor=None, successors=())
+        self.world.place("d").is_member = False
+        self.world.over()
+        question = FindSuccessor(bytes(20), 0)
+        self.world.hosts["d"].witness.began("sim:a", "find-successor", question, self.world.members["a"].fp)
+        a, d = self.world.members["a"].id, self.world.members["d"].id
+        self.assertEqual(self.world.watcher._on_their_way(frozenset(NAMES)), [(a,), (d, a)])
 
 
 class SuspicionTests(WatcherTestCase):
