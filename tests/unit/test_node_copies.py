@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -54,6 +55,14 @@ class RingTestCase(SynchronousTestCase):
 
         ring.until("three copies of everything", so, 240.0)
 
+    def until_exactly_k_copies(self, ring: Ring, items: Sequence[Item] = EVERYTHING) -> None:
+        """Wait until each thing is on its hosts, and on no others."""
+
+        def so() -> bool:
+            return all(ring.holders(item.key) == expected(ring, item.key) for item in items)
+
+        ring.until("three copies of everything, and no more", so, 240.0)
+
 
 class SizesTests(RingTestCase):
     """Rings of one, two, three and more."""
@@ -75,14 +84,30 @@ class SizesTests(RingTestCase):
             self.assertEqual(ring.holders(item.key), expected(ring, item.key))
 
     def test_growing_from_one(self) -> None:
-        """What a lone node took is on three hosts once there are three."""
+        """What a lone node took is on all hosts while there are two or three,
+        and on exactly three, and the right ones, of four to seven."""
+        for positions in (1, 3):
+            ring = Ring("a", virtual_nodes=positions)
+            fill(ring)
+            for name in "bcdefg":
+                ring.world.start(name, "a")
+                ring.settle()
+                self.until_exactly_k_copies(ring)
+                self.check_all_there(ring, name)
+
+    def test_growing_while_somebody_writes(self) -> None:
+        """What was put at each size of the ring, also while a host joins, is
+        on exactly three hosts in the end."""
         ring = Ring("a")
-        fill(ring)
-        for name in "bcd":
+        written: list[Item] = []
+        for number, name in enumerate("bcdef"):
+            some = [kind(100 * number + at) for at in range(8) for kind in (a_chunk, a_head)]
             ring.world.start(name, "a")
+            outcomes = ring.put(some, ring.client("a", f"user-{name}"), patience=60.0)
+            self.assertTrue(all(outcome.certain for outcome in outcomes), name)
+            written += some
             ring.settle()
-            self.until_k_copies(ring)
-            self.check_all_there(ring, name)
+        self.until_exactly_k_copies(ring, written)
 
     def test_a_majority_is_enough(self) -> None:
         """With one of three holders cut off, two make it certain."""
