@@ -193,6 +193,8 @@ def with_view(arc: ArcVotes, me: bytes, chosen: tuple[Voter, ...]) -> ArcVotes:
 def learned(arc: ArcVotes, name: Name, covered: Covered) -> ArcVotes:
     """Another host, whose view we have joined, told what it answers in the
     name of, and how much is settled."""
+    if _is_no_news(arc, name, covered):
+        return arc
     told = [one for one in (name[0], *name[1]) if one.epoch and one.voters]
     merged = _join_covered(arc.covered, covered)
     voters = arc.named.voters
@@ -208,6 +210,20 @@ def learned(arc: ArcVotes, name: Name, covered: Covered) -> ArcVotes:
         capable=arc.capable and not news,
         full=arc.full and not news,
     )
+
+
+def _is_no_news(arc: ArcVotes, name: Name, covered: Covered) -> bool:
+    """Whether all of it is known to the letter: most of what is told is, and
+    histories may be long."""
+    named, history = arc.named, arc.history
+    if name[1] == history and name[0] == named and covered == arc.covered:
+        return True
+    if covered != arc.covered:
+        reach = dict(arc.covered)
+        if any(epoch > reach.get(lineage, 0) for lineage, epoch in covered):
+            return False
+    known = {named, *history}
+    return all(one in known for one in (name[0], *name[1]))
 
 
 def settled(arc: ArcVotes, name: Name) -> ArcVotes:
@@ -253,10 +269,15 @@ def _joined(
     """The union, without what is settled or has the named list's voters; of
     lists with equal voters the one with the highest epoch."""
     best: dict[tuple[Voter, ...], VoterList] = {}
+    reach = dict(covered)
     for one in (*history, *more):
-        known = best.get(one.voters)
-        if one.voters != named and not covers(covered, one) and (known is None or known < one):
-            best[one.voters] = one
+        voters = one.voters
+        # What ``covers`` says, for many.
+        if not voters or voters == named or one.epoch <= reach.get(one.lineage, 0):
+            continue
+        known = best.get(voters)
+        if known is None or known < one:
+            best[voters] = one
     return tuple(sorted(best.values()))
 
 

@@ -66,7 +66,7 @@ class VoterList(Body, frozen=True, order=True):
     @property
     def hosts(self) -> tuple[bytes, ...]:
         """The voters' fingerprints."""
-        return tuple(fp for fp, _ in self.voters)
+        return tuple([fp for fp, _ in self.voters])
 
 
 class ArcTold(Body, frozen=True):
@@ -121,16 +121,19 @@ def check_told(view: Sequence[HostStanding], arcs: Sequence[ArcTold], most: int)
             raise BadMessage("the ends of an arc have 20 bytes.")
         if len(told.history) > MAX_LISTS or len(told.covered) > MAX_COVERED:
             raise BadMessage("an arc has too many lists.")
-        for one in (told.named, *told.history):
-            _check_list(one)
         if any(len(lineage) != 16 or epoch > MAX_EPOCH for lineage, epoch in told.covered):
             raise BadMessage("what is settled is malformed.")
+    # Neighbouring arcs have most of their lists in common.
+    for one in {one for told in arcs for one in (told.named, *told.history)}:
+        _check_list(one)
 
 
 def _check_list(one: VoterList) -> None:
     if len(one.lineage) != 16 or one.epoch > MAX_EPOCH:
         raise BadMessage("a list's place among others is malformed.")
-    if len(one.voters) > MAX_VOTERS or len(set(one.hosts)) != len(one.voters):
+    hosts = one.hosts
+    if len(hosts) > MAX_VOTERS or len(set(hosts)) != len(hosts):
         raise BadMessage("a list has too many voters, or one of them twice.")
-    if any(len(fp) != 32 for fp in one.hosts):
-        raise BadMessage("a voter's fingerprint has 32 bytes.")
+    for fp in hosts:
+        if len(fp) != 32:
+            raise BadMessage("a voter's fingerprint has 32 bytes.")

@@ -251,6 +251,19 @@ class RuleTests(SynchronousTestCase):
         heard = votes.learned(arc, (self.one(5, B, A), ()), ())
         self.assertEqual(heard, ArcVotes(self.one(5, B, A), (), ((LINE, 1),), True))
 
+    def test_what_is_told_again_is_no_news(self) -> None:
+        """A part of what is known, or all of it, leaves a state as it is, and
+        its vote; one epoch, one list or one mark more does not."""
+        old = (self.one(3, A, C), self.one(4, C))
+        arc = ArcVotes(self.one(5, B, A), old, ((LINE, 2),), True, True)
+        for name in ((arc.named, old), (arc.named, old[1:]), (old[0], ()), (votes.NOBODY, old)):
+            for covered in ((), ((LINE, 1),), arc.covered):
+                self.assertEqual(votes.learned(arc, name, covered), arc)
+        self.assertEqual(votes.learned(arc, (self.one(6, B, A), old), ()).named, self.one(6, B, A))
+        self.assertIn(self.one(4, A, C), votes.learned(arc, (arc.named, (self.one(4, A, C),)), ()).history)
+        self.assertFalse(votes.learned(arc, (arc.named, (self.one(3, B, C),)), ()).capable)
+        self.assertEqual(votes.learned(arc, (arc.named, old), ((LINE, 3),)).history, (old[1],))
+
     def test_views_join_by_later_knowledge(self) -> None:
         """The later life counts, and in one life death does."""
         alive, dead, back = Standing(1, False), Standing(1, True), Standing(2, False)
