@@ -24,6 +24,7 @@ from peerstore.node.electorate import Electorate, Taken
 from peerstore.node.exchange import Exchange, Task
 from peerstore.node.ranges import Ranges
 from peerstore.node.rounds import Rounds
+from peerstore.node.suspicions import Suspicions
 from peerstore.node.votes import ArcVotes, Sealed, is_open
 from peerstore.ring.hosts import HostTable
 from peerstore.ring.member import Member
@@ -51,6 +52,7 @@ SILENT = 2
 class Canvass:
     """Asks, takes in, and judges.
 
+    :param suspicions: told of whoever is silent.
     :param pool: reaches the other hosts.
     """
 
@@ -60,6 +62,7 @@ class Canvass:
         self,
         clock: IReactorTime,
         electorate: Electorate,
+        suspicions: Suspicions,
         ranges: Ranges,
         exchange: Exchange,
         hosts: HostTable,
@@ -67,6 +70,7 @@ class Canvass:
     ) -> None:
         self._clock = clock
         self._electorate = electorate
+        self._suspicions = suspicions
         self._ranges = ranges
         self._exchange = exchange
         self._hosts = hosts
@@ -123,12 +127,13 @@ class Canvass:
     async def _round(self, everything: bool) -> bool:
         electorate = self._electorate
         electorate.review()
+        waiting = self._suspicions.look_again(self._hosts.is_alive)
         await self._tell_the_living()
         answers: list[Taken] = []
         for _ in range(PASSES):
             work = [arc for arc in electorate.arcs() if everything or is_open(arc.value)]
             if not work:
-                return True
+                return not waiting
             answers = await self._ask_about(work)
             if all(self._is_current(one) for one in answers):
                 break
@@ -141,7 +146,7 @@ class Canvass:
         await electorate.kept()
         if self._complaint.over():
             self._log.info("who votes here can be kept again")
-        return electorate.at_rest
+        return electorate.at_rest and not waiting
 
     # -- asking ------------------------------------------------------------------
 
@@ -265,7 +270,7 @@ class Canvass:
         for fp in sorted(self._failing):
             self._silent[fp] = self._silent.get(fp, 0) + 1
             if self._silent[fp] >= SILENT:
-                self._electorate.suspect(fp)
+                self._suspicions.lost(fp)
         self._failing.clear()
 
     # -- taking in ---------------------------------------------------------------

@@ -26,6 +26,7 @@ from peerstore.node.ranges import Ranges
 from peerstore.node.replicate import Replicator
 from peerstore.node.scrubber import Scrubber
 from peerstore.node.strays import Strays
+from peerstore.node.suspicions import Suspicions
 from peerstore.ring.host import MEMBER, RingHost
 from peerstore.ring.hosts import HostTable
 from peerstore.util.pace import Pace
@@ -71,7 +72,8 @@ class Holding:
         self.electorate = electorate = Electorate(store, hosts, fp, copies, clock.seconds, entropy, keep_hosts)
         pace = Pace(clock, config.repair_rate)
         exchange = Exchange(store, keeper, pool, pace)
-        self.canvass = canvass = Canvass(clock, electorate, ranges, exchange, hosts, pool)
+        suspicions = Suspicions(clock.seconds, electorate.suspect)
+        self.canvass = canvass = Canvass(clock, electorate, suspicions, ranges, exchange, hosts, pool)
         self.duties = duties = Duties(electorate, hosts, clock, config.repair_grace)
         self.strays = strays = Strays(store, duties, electorate, exchange, hosts, pool, clock)
         self.replicator = replicator = Replicator(clock, duties, exchange, strays, debts, hosts, fp, copies)
@@ -90,7 +92,7 @@ class Holding:
             ring.watch_changes(part.ring_changed)
             electorate.watch(part.ring_changed)
         ring.watch_changes(self._perhaps_first)
-        ring.watch_drops(electorate.suspect)
+        ring.watch_drops(suspicions.lost)
 
     async def start(self) -> None:
         """Begin a new life; it is on disk when this returns.

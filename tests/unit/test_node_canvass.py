@@ -12,6 +12,7 @@ from zope.interface import implementer
 from peerstore.errors import PeerUnreachable
 from peerstore.interfaces import IPeerPool
 from peerstore.node.canvass import Canvass
+from peerstore.node.suspicions import Suspicions
 from peerstore.wire.voting import Attach, Attached, HostStanding
 from tests.support.voters import NOW, Hall, fp_of
 
@@ -76,6 +77,7 @@ class CanvassTests(SynchronousTestCase):
         self.canvass = Canvass(
             self.hall.clock,
             self.me.electorate,
+            Suspicions(self.hall.clock.seconds, self.me.electorate.suspect),
             _NoRanges(),  # type: ignore[arg-type]
             self.exchange,  # type: ignore[arg-type]
             self.me.table,

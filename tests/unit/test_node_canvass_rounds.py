@@ -91,6 +91,21 @@ class SuspicionTests(CanvassTestCase):
             self.assertEqual([self.votes(ring, name, head.key.ring_id) for name in around], [True] * 3 + [False])
         self.check_reads(ring)
 
+    def test_two_that_never_reach_each_other(self) -> None:
+        """While others reach both: neither makes the other begin life after
+        life, and what is put meanwhile is certain."""
+        ring = Ring("abcd")
+        ring.put(HEADS)
+        lives: dict[str, set[int]] = {name: set() for name in "abcd"}
+        ring.world.cut("a", "b")
+        for _ in range(600):
+            ring.run(1.0)
+            for name, seen in lives.items():
+                seen.add(self.electorate(ring, name).life)
+        for name, most in (("a", 10), ("b", 10), ("c", 1), ("d", 1)):
+            self.assertLessEqual(len(lives[name]), most, name)
+        self.assertTrue(all(outcome.certain for outcome in ring.put([a_head(99)])))
+
     def test_much_that_fails_at_once(self) -> None:
         """However much of one round a host does not answer, that is one failure; and in the next round it
         is heard from again: nobody is dead for it."""
