@@ -2,14 +2,21 @@
 
 Both sides run the same way: all nodes in one process, the asker in another,
 over loopback; ours on TCP, theirs on UDP, as each ships.  Values are in
-memory on both sides (a third row keeps ours on disk, as ``twistd`` does).
-The two take turns, so that both meet the same machine.
+memory on both sides (a second column keeps ours on disk, as ``twistd`` does).
+The two take turns, so that both meet the same machine; both are asked what is
+measured for a while before it is, with the same number in flight, and what is
+counted is what was done when time was over.
 
 What is done is not the same, and this is the difference: our lookup ends with
 the owner's own word that the key is in its range, and a get hashes what came;
-theirs is a crawl to the 20 nearest nodes, a get takes the first value that a
-node returns, and nothing is checked.  Nobody is authenticated on either side
-in this version.
+theirs is a crawl to the k nearest nodes (20 as it ships, and 3 in a column of
+its own, since we keep three copies), a get takes the first value that a node
+returns, and nothing is checked.  Nobody is authenticated on either side in
+this version.
+
+Theirs lose questions where many come at a time, and wait five seconds for
+each: their sockets have larger buffers here than they ask for, and what was
+lost all the same is told.
 """
 
 from __future__ import annotations
@@ -19,27 +26,43 @@ import asyncio
 import json
 import os
 import random
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-SYSTEMS = {"memory": "PeerStore, in memory", "disk": "PeerStore, on disk", "kademlia": "kademlia"}
+SYSTEMS = {
+    "memory": "PeerStore, in memory",
+    "disk": "PeerStore, on disk",
+    "kademlia": "kademlia",
+    "kademlia-3": "kademlia, k = 3",
+}
+#: Copies that each keeps of a value, and nodes that a lookup of theirs is to find.
+THEIR_COPIES = {"kademlia": 20, "kademlia-3": 3}
 VALUE = 100
-#: In flight where many are.
-MANY = 32
+#: In flight at a time: one, a few, many.
+LANES = (1, 8, 32)
+#: Of the time that is measured: before it, the same questions are asked uncounted.
+WARM = 0.3
+#: Bytes that a UDP socket of theirs may have waiting, where Linux allows it.
+BUFFER = 4 * 1024 * 1024
+#: Not a rate: theirs drop what finds a full buffer, and wait five seconds.
+UNANSWERED = "questions of the asker without an answer"
 #: Nobody's key: both sides store values of the benchmark alone.
 OWNER = bytes(20)
 
 #: Asks once; the number is for the choice of a key.
 Once = Callable[[int], Awaitable[Any]]
+#: Waits for all of them.
+Together = Callable[[list[Coroutine[Any, Any, None]]], Awaitable[Any]]
 
 
 def spki_of(number: int) -> bytes:
@@ -140,7 +163,7 @@ def _until_closed(stop: Callable[[], None]) -> Any:
 def drive_peerstore(addresses: Sequence[str], values: int, seconds: float) -> None:
     """Ask the nodes at *addresses*, and print what came of it."""
     from twisted.internet import reactor as installed
-    from twisted.internet.defer import Deferred
+    from twisted.internet.defer import Deferred, gatherResults
 
     reactor: Any = installed
 
@@ -150,7 +173,7 @@ def drive_peerstore(addresses: Sequence[str], values: int, seconds: float) -> No
         items = _our_items(values)
         outcomes = await gateway.put_chunks(items)
         assert all(outcome.certain for outcome in outcomes), "a value was not stored"
-        # The first questions make connections.
+        # Whoever asks for long has a connection to everybody.
         for key in range(0, 1 << 160, 1 << 152):
             await lookup.lookup(key)
 
@@ -166,20 +189,8 @@ def drive_peerstore(addresses: Sequence[str], values: int, seconds: float) -> No
             clear()
             await get(number)
 
-        return {
-            "lookups, one at a time": await _rate_of(look_up, seconds, 1),
-            f"lookups, {MANY} at once": await _rate_of(look_up, seconds, MANY),
-            "gets with a lookup each, one at a time": await _rate_of(look_up_and_get, seconds, 1),
-            "gets, one at a time": await _rate_of(get, seconds, 1),
-            f"gets, {MANY} at once": await _rate_of(get, seconds, MANY),
-        }
-
-    async def _rate_of(once: Once, seconds: float, lanes: int) -> float:
-        from twisted.internet.defer import gatherResults
-
-        return await _rate(
-            once, seconds, lanes, lambda jobs: gatherResults([Deferred.fromCoroutine(job) for job in jobs])
-        )
+        kinds = {"lookups": look_up, "gets with a lookup each": look_up_and_get, "gets": get}
+        return await _rates(kinds, seconds, lambda jobs: gatherResults([Deferred.fromCoroutine(job) for job in jobs]))
 
     def over(result: Any) -> None:
         if isinstance(result, dict):
@@ -241,23 +252,53 @@ def _our_items(count: int) -> list[Any]:
 # -- theirs ----------------------------------------------------------------------
 
 
-def serve_kademlia(count: int) -> None:
-    """*count* nodes in this process, until standard input ends."""
+def their_server(copies: int) -> Any:
+    """A node of theirs that is yet to listen; its protocol counts questions
+    to which no answer came."""
+    import logging
+
     from kademlia.network import Server
+    from kademlia.protocol import KademliaProtocol
+
+    class Counting(KademliaProtocol):  # type: ignore[misc]
+        unanswered = 0
+
+        def _timeout(self, msg_id: bytes) -> None:
+            self.unanswered += 1
+            super()._timeout(msg_id)
+
+    class Counted(Server):  # type: ignore[misc]
+        protocol_class = Counting
+
+    # It tells of each question that was lost, on standard error.
+    logging.disable(logging.CRITICAL)
+    return Counted(ksize=copies)
+
+
+async def their_listen(server: Any) -> int:
+    """Listen, with room for what many ask at once; the port."""
+    await server.listen(0, "127.0.0.1")
+    sock = server.transport.get_extra_info("socket")
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+    return int(sock.getsockname()[1])
+
+
+def serve_kademlia(count: int, copies: int) -> None:
+    """*count* nodes in this process, until standard input ends."""
 
     async def work() -> None:
         nodes: list[Any] = []
         ports: list[int] = []
         for _ in range(count):
-            node = Server()
-            await node.listen(0, "127.0.0.1")
-            ports.append(node.transport.get_extra_info("sockname")[1])
+            node = their_server(copies)
+            ports.append(await their_listen(node))
             if nodes:
                 await node.bootstrap([("127.0.0.1", ports[0])])
             nodes.append(node)
         # Those that came first have met few; once more, and all know many.
         for node in nodes:
-            await node.bootstrap([("127.0.0.1", port) for port in random.sample(ports, 3)])
+            await node.bootstrap([("127.0.0.1", port) for port in random.sample(ports, min(3, count))])
         print(json.dumps([str(port) for port in ports]), flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         for node in nodes:
@@ -266,24 +307,28 @@ def serve_kademlia(count: int) -> None:
     asyncio.run(work())
 
 
-def drive_kademlia(addresses: Sequence[str], values: int, seconds: float) -> None:
+def drive_kademlia(addresses: Sequence[str], values: int, seconds: float, copies: int) -> None:
     """One more node, which asks, and prints what came of it."""
     from kademlia.crawling import NodeSpiderCrawl
-    from kademlia.network import Server
     from kademlia.node import Node
     from kademlia.utils import digest
 
     async def work() -> dict[str, float]:
-        server = Server()
-        await server.listen(0, "127.0.0.1")
-        await server.bootstrap([("127.0.0.1", int(port)) for port in addresses[:4]])
+        server = their_server(copies)
+        await their_listen(server)
+
+        async def meet() -> None:
+            """Whoever did not answer once is no longer in its table."""
+            await server.bootstrap([("127.0.0.1", int(port)) for port in addresses])
+
+        await meet()
         rng = random.Random(7)
         stored: dict[str, bytes] = {}
         number = 0
         # It is near enough to most keys to keep a copy; those would be no gets.
         while len(stored) < values:
             name, value = f"value {number}", rng.randbytes(VALUE)
-            await server.set(name, value)
+            assert await server.set(name, value), "a value was not stored"
             if server.storage.get(digest(name)) is None:
                 stored[name] = value
             number += 1
@@ -298,18 +343,11 @@ def drive_kademlia(addresses: Sequence[str], values: int, seconds: float) -> Non
             name = names[number % values]
             assert await server.get(name) == stored[name]
 
-        async def rate_of(once: Once, lanes: int) -> float:
-            return await _rate(once, seconds, lanes, lambda jobs: asyncio.gather(*jobs))
-
-        await rate_of(get, 1)
-        result = {
-            "lookups, one at a time": await rate_of(look_up, 1),
-            f"lookups, {MANY} at once": await rate_of(look_up, MANY),
-            "gets with a lookup each, one at a time": await rate_of(get, 1),
-            f"gets, {MANY} at once": await rate_of(get, MANY),
-        }
+        kinds = {"lookups": look_up, "gets with a lookup each": get}
+        found = await _rates(kinds, seconds, lambda jobs: asyncio.gather(*jobs), meet)
+        found[UNANSWERED] = server.protocol.unanswered
         server.stop()
-        return result
+        return found
 
     print(json.dumps(asyncio.run(work())), flush=True)
 
@@ -317,24 +355,37 @@ def drive_kademlia(addresses: Sequence[str], values: int, seconds: float) -> Non
 # -- both ------------------------------------------------------------------------
 
 
-async def _rate(
-    once: Once, seconds: float, lanes: int, together: Callable[[list[Coroutine[Any, Any, None]]], Awaitable[Any]]
-) -> float:
-    """How often a second *once* is done, in so many lanes at a time.
+async def _rates(
+    kinds: Mapping[str, Once], seconds: float, together: Together, between: Callable[[], Awaitable[Any]] | None = None
+) -> dict[str, float]:
+    """How many of each kind are done in a second, with each number in flight.
 
     :param together: waits for all lanes, in the way of either event loop.
+    :param between: done before each kind.
     """
+    found: dict[str, float] = {}
+    for kind, once in kinds.items():
+        for lanes in LANES:
+            if between is not None:
+                await between()
+            await _rate(once, seconds * WARM, lanes, together)
+            found[f"{kind}, {lanes} at a time"] = await _rate(once, seconds, lanes, together)
+    return found
+
+
+async def _rate(once: Once, seconds: float, lanes: int, together: Together) -> float:
+    """How often a second *once* is done, in so many lanes at a time: what is
+    done when time is over counts, and no more."""
     done, end = [0], time.monotonic() + seconds
 
     async def lane(number: int) -> None:
         while time.monotonic() < end:
             await once(number)
             number += lanes
-            done[0] += 1
+            done[0] += time.monotonic() <= end
 
-    began = time.monotonic()
     await together([lane(number) for number in range(lanes)])
-    return done[0] / (time.monotonic() - began)
+    return done[0] / seconds
 
 
 def program(*words: str) -> list[str]:
@@ -379,14 +430,16 @@ def main() -> None:
     parser.add_argument("addresses", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        if options.serve == "kademlia":
-            serve_kademlia(options.nodes)
+        if options.serve in THEIR_COPIES:
+            serve_kademlia(options.nodes, THEIR_COPIES[options.serve])
         else:
             serve_peerstore(options.nodes, options.positions, options.serve == "disk")
         return
     if options.drive:
-        drive = drive_kademlia if options.drive == "kademlia" else drive_peerstore
-        drive(options.addresses, options.values, options.seconds)
+        if options.drive in THEIR_COPIES:
+            drive_kademlia(options.addresses, options.values, options.seconds, THEIR_COPIES[options.drive])
+        else:
+            drive_peerstore(options.addresses, options.values, options.seconds)
         return
     runs, seconds, values = (1, 0.5, 30) if options.quick else (options.runs, options.seconds, options.values)
     systems = options.only.split(",") if options.only else list(SYSTEMS)
@@ -404,13 +457,14 @@ def print_table(nodes: int, found: dict[str, list[dict[str, float]]]) -> None:
     for system in found:
         table.add_column(SYSTEMS[system], justify="right")
     kinds = dict.fromkeys(kind for runs in found.values() for run in runs for kind in run)
-    for kind in kinds:
+    kinds.pop(UNANSWERED, None)
+    for kind in [*kinds, UNANSWERED]:
         cells = []
         for runs in found.values():
-            rates = [run[kind] for run in runs if kind in run]
-            cells.append(f"{statistics.median(rates):,.0f}" if rates else "")
+            numbers = [run[kind] for run in runs if kind in run]
+            cells.append(f"{statistics.median(numbers):,.0f}" if numbers else "")
         table.add_row(kind, *cells)
-    Console().print(table)
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":

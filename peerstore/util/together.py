@@ -17,6 +17,9 @@ async def all_of(jobs: Sequence[Deferred[_T]]) -> list[_T]:
 
     The others go on when one fails: their own handlers see to them.
     """
+    if len(jobs) == 1:
+        # Most often there is one, and a list of Deferreds costs several times as much.
+        return [await jobs[0]]
     try:
         return list(await gatherResults(jobs, consumeErrors=True))
     except FirstError as error:
