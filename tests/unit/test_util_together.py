@@ -41,8 +41,8 @@ class AllOfTests(SynchronousTestCase):
     def test_whoever_stops_waiting_stops_the_jobs(self) -> None:
         """All of them are cancelled."""
         for count in (1, 3):
-            stopped: list[int] = []
-            jobs: list[Deferred[Any]] = [Deferred(lambda _: stopped.append(1)) for _ in range(count)]
+            stopped: list[Deferred[Any]] = []
+            jobs: list[Deferred[Any]] = [Deferred(stopped.append) for _ in range(count)]
             waiting = self.begin(jobs)
             waiting.cancel()
             self.failureResultOf(waiting, CancelledError)
