@@ -39,6 +39,7 @@ class Scale(NamedTuple):
     forming: float
     ideal: float
     hour: float
+    real: float
     events: int
     bytes_forming: float
     bytes_at_rest: float
@@ -75,7 +76,7 @@ def scale(count: int, seconds: float = HOUR, seed: int = 1, rest: float = REST) 
     formed = sum(net.weights.values()) / count / max(net.clock.now, 1.0)
     net.weights.clear()
     net.calls.clear()
-    events, began = net.clock.events, time.process_time()
+    events, began, real = net.clock.events, time.process_time(), time.monotonic()
     net.clock.advance(seconds)
     each = count * seconds
     return Scale(
@@ -83,6 +84,7 @@ def scale(count: int, seconds: float = HOUR, seed: int = 1, rest: float = REST) 
         forming,
         ideal,
         time.process_time() - began,
+        time.monotonic() - real,
         net.clock.events - events,
         formed,
         sum(net.weights.values()) / each,
@@ -112,6 +114,7 @@ def main() -> None:
     row("CPU seconds until it stands and rests", "{:.1f}", "forming")
     row("virtual seconds from the last join to ideal", "{:.1f}", "ideal")
     row("CPU seconds for the time at rest", "{:.1f}", "hour")
+    row("real seconds for it", "{:.1f}", "real")
     row("events in it", "{:,}", "events")
     row("most memory so far, MiB", "{:.0f}", "memory")
     row("bytes per host and second, at rest", "{:.1f}", "bytes_at_rest")
