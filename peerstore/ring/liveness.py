@@ -133,9 +133,14 @@ class Liveness:
     async def _look_at(self, fp: bytes) -> None:
         host = self._host
         since = host.clock.seconds()
+        member = host.hosts.whereabouts(fp)
+        if member is None:
+            # Retired while an answer that names it was on its way.
+            self.drop(fp, "was retired")
+            return
         self.about_to_ask(fp)
         try:
-            await host.pool.call(host.hosts.position(fp, 0).address, "ping", bodies.Ping(), TIMEOUT, fp)
+            await host.pool.call(member.address, "ping", bodies.Ping(), TIMEOUT, fp)
         except PeerError as error:
             self.silent(fp, error, since)
         except RemoteError:

@@ -259,6 +259,16 @@ class SuspicionTests(UpkeepTestCase):
         self.net.result(Deferred.fromCoroutine(self.one.liveness.look_round()))
         self.assertTrue(self.one.hosts.is_alive(self.net.machines[busy].fp))
 
+    def test_who_was_retired_meanwhile_is_not_looked_at(self) -> None:
+        """A late answer still named it, so it is in the list; the look at the
+        others goes on, and it is in the list no more."""
+        retired = self.net.machines[self.in_order()[3]]
+        self.one.hosts.retire(retired.fp)
+        self.assertTrue(self.silent(PeerUnreachable("Connection was refused.")))
+        self.assertIn(retired.fp, [member.fp for member in self.one.positions[0].neighbours()])
+        self.net.result(Deferred.fromCoroutine(self.one.liveness.look_round()))
+        self.assertNotIn(retired.fp, [member.fp for member in self.one.positions[0].neighbours()])
+
     def test_the_dead_are_no_hints_any_more(self) -> None:
         """No finger points at one."""
         fingers = self.one.positions[0].fingers
