@@ -243,7 +243,8 @@ def judged(
     A majority of each list that matters must have been asked, those that are
     retired left out.  We count ourselves for lives that our disk remembers;
     while it may be an older disk (we have just begun), only where every live
-    host was asked (*alone*).
+    host was asked (*alone*).  Who says that it has lost its disk since is
+    waited for no more: see ``_is_enough``.
     """
     if me not in arc.named.hosts or not arc.named.epoch:
         return arc
@@ -251,16 +252,33 @@ def judged(
     answers = [
         one for one in sealed if one.name[0].voters == arc.named.voters and {old.voters for old in one.name[1]} <= known
     ]
+    begun = {answer.fp: answer.born for answer in answers}
+    begun[me] = born
     for one in arc.history:
         voters = [(fp, life) for fp, life in one.voters if fp not in retired]
-        if not voters:
-            continue
-        have = {fp for fp, life in voters for answer in answers if answer.fp == fp and life >= answer.born}
-        if alone or arc.capable:
-            have |= {fp for fp, life in voters if fp == me and life >= born}
-        if len(have) < majority(len(voters)):
+        have = {fp for fp, life in voters if life >= begun.get(fp, life + 1)}
+        lost = sum(life < begun.get(fp, life) for fp, life in voters)
+        if not (alone or arc.capable):
+            have.discard(me)
+        if voters and not _is_enough(len(voters), len(have), lost):
             return arc
     return msgspec.structs.replace(arc, capable=True, full=True)
+
+
+def _is_enough(voters: int, have: int, lost: int) -> bool:
+    """Whether what *have* of a list's voters hold cannot lack what was
+    certain under it, though *lost* others have lost what they held.
+
+    Of two voters one whose disk is an older one now would be waited for for
+    ever.  Where there are several hosts, a write was on W of the voters, which
+    is at least a majority of them, and at least two; so with fewer lost there
+    is one left that has it, and all but (W - 1) of the voters together miss
+    none.  Where as many are lost, nobody can say what was.
+    """
+    least = max(2, majority(voters))
+    if 0 < lost < least:
+        return have >= voters - least + 1
+    return have >= majority(voters)
 
 
 def _joined(

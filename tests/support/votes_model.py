@@ -177,6 +177,7 @@ class ModelWorld:
         self.hosts = [ModelHost(self, number) for number in range(hosts)]
         self.counts: Counter[str] = Counter()
         self._wipes = wipes
+        self._may_lose = True
         self._cut: set[tuple[int, int]] = set()
         self._certain: dict[int, int] = {}
         self._writes: dict[int, _Answers] = {}
@@ -226,6 +227,7 @@ class ModelWorld:
             first = self.hosts[: self.copies]
             agreed = len({host.arc.name for host in first}) == 1 and not first[0].arc.history
             if agreed and all(host.votes for host in first):
+                self._may_lose = True
                 return count
         raise Broken("the hosts never agree, although all is well")
 
@@ -266,14 +268,29 @@ class ModelWorld:
             a.crash()
             self.counts["crashes"] += 1
             rest = [host for host in self.hosts if host is not a]
-            # A disk is lost only between two moments at which all is well.
-            if self._wipes and self.copies > 2 and self.rng.random() < 0.1 and len(rest) > self.copies:
+            if not self._wipes or self.copies < 3:
+                return
+            if self.rng.random() < 0.1 and len(rest) > self.copies:
                 self.rest()
                 a.crash()
-                a.lose_disk()
+                self._lose(a)
                 a.start()
                 self.rest()
-                self.counts["disks"] += 1
+            elif self.rng.random() < 0.2 and self._may_lose and self._is_kept_without(a):
+                # One disk at most between two moments at which all is well.
+                self._may_lose = False
+                self._lose(a)
+
+    def _lose(self, a: ModelHost) -> None:
+        """The key is kept, so others know of lives that it knows nothing of."""
+        a.lose_disk()
+        self.counts["disks"] += 1
+
+    def _is_kept_without(self, a: ModelHost) -> bool:
+        """Whether others have all that was certain, and know of a ring at all."""
+        rest = [host for host in self.hosts if host is not a]
+        knows = any(host.arc.named.epoch for host in rest)
+        return knows and all(any(item in host.data for host in rest) for item in self._certain)
 
     def _start(self, a: ModelHost, _b: ModelHost) -> None:
         if not a.up:

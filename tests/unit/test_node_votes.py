@@ -126,6 +126,10 @@ class MutationTests(SynchronousTestCase):
                 return
         self.fail("no walk notices")
 
+    def test_who_lost_its_disk_is_waited_for(self) -> None:
+        """For ever, where a list has no majority without it."""
+        self.breaks(_is_enough=lambda voters, have, lost: have >= votes.majority(voters))
+
     def test_lists_that_do_not_count_up(self) -> None:
         """Lists with equal voters, made at different times, are taken for one."""
         self.patch(ArcVotes, "name", property(lambda arc: (VoterList(LINE, 1, arc.named.voters), ())))
@@ -223,6 +227,27 @@ class RuleTests(SynchronousTestCase):
         arc = ArcVotes(self.one(2, A, C), (self.one(1, A, B),))
         self.assertFalse(self.judge(arc, alone=True).capable)
         self.assertTrue(self.judge(arc, alone=True, retired=B).capable)
+
+    def test_who_has_lost_its_disk_is_not_waited_for(self) -> None:
+        """Of two voters the other has what was certain; of one alone nothing
+        was; of three both others are asked."""
+        for voters, asked, enough in (
+            ((B, A), A, True),
+            ((B,), b"", True),
+            ((A, B, C), A, False),
+            ((A, B, C), A + C, True),
+        ):
+            arc = ArcVotes(self.one(2, D, A, B), (self.one(1, *voters),))
+            lost = Sealed(B, 2, arc.name, False)
+            others = [Sealed(fp, 1, arc.name, False) for fp in (A, C) if fp in asked]
+            self.assertEqual(self.judge(arc, lost, *others).capable, enough, (voters, asked))
+
+    def test_too_many_lost_disks_are_waited_for(self) -> None:
+        """Two of three, or of two: what was certain may be nowhere."""
+        for voters in ((A, B, C), (B, C)):
+            arc = ArcVotes(self.one(2, D, A, B), (self.one(1, *voters),))
+            lost = [Sealed(fp, 2, arc.name, False) for fp in (B, C)]
+            self.assertFalse(self.judge(arc, *lost, Sealed(A, 1, arc.name, False), alone=True).capable)
 
     def test_we_count_ourselves_only_when_nobody_else_can_be_asked(self) -> None:
         """Just after a start; while we run, our own disk is as good as any."""
