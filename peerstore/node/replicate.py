@@ -10,8 +10,10 @@ see ``canvass``.
 
 from __future__ import annotations
 
+import math
+
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -23,7 +25,7 @@ from peerstore.node.duties import Duties
 from peerstore.node.duty import Share
 from peerstore.node.exchange import Exchange, Task
 from peerstore.node.progress import Progress
-from peerstore.node.rounds import DEBOUNCE, QUIET, Rounds
+from peerstore.node.rounds import Rounds
 from peerstore.node.strays import Strays
 from peerstore.ring.hosts import HostTable
 from peerstore.util.complaint import Complaint
@@ -60,8 +62,10 @@ class Replicator:
         self._hosts = hosts
         self._fp = fp
         self._copies = copies
-        self._rounds = Rounds(clock, self._begin, "replication", self._longest, self._look)
+        self._rounds = Rounds(clock, self._begin, "replication", look=self._look)
         self._working: Deferred[bool] | None = None
+        #: When the next host that is away has been so for too long.
+        self._grace: IDelayedCall | None = None
         self._seen: list[Share] = []
         self._disk_failed = False
         #: Of our own disk, which fails every attempt while it is full.
@@ -78,6 +82,7 @@ class Replicator:
     def stop(self) -> Deferred[None]:
         """End; what is in flight is given up."""
         ended = self._rounds.stop()
+        self._wait_for_nobody()
         self._interrupt()
         return ended
 
@@ -90,6 +95,12 @@ class Replicator:
         return self._rounds.run()
 
     def _begin(self) -> Deferred[bool]:
+        self._wait_for_nobody()
+        patience = self._duties.patience()
+        if patience < math.inf:
+            # Also while a round is under way, which knows only those who held
+            # things when it began.
+            self._grace = self._clock.callLater(max(0.0, patience), self._rounds.changed)
         done: Deferred[bool] = Deferred()
         self._working = work = Deferred.fromCoroutine(self._round())
         work.addErrback(self._given_up)
@@ -110,8 +121,9 @@ class Replicator:
         failure.trap(CancelledError)
         return False
 
-    def _longest(self) -> float:
-        return min(QUIET, self._duties.patience() + DEBOUNCE)
+    def _wait_for_nobody(self) -> None:
+        if self._grace is not None and self._grace.active():
+            self._grace.cancel()
 
     async def _round(self) -> bool:
         self._disk_failed = False
