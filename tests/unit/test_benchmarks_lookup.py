@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore.files.chunk import verify_chunk
@@ -34,3 +36,20 @@ class PartTests(SynchronousTestCase):
         words = lookup.program("--serve", "kademlia")
         self.assertEqual(words[-2:], ["--serve", "kademlia"])
         self.assertTrue(words[1].endswith("lookup.py"))
+
+    def test_each_kind_is_asked_with_each_number_in_flight(self) -> None:
+        """What is in flight is told by the questions themselves."""
+        most: dict[int, int] = {}
+
+        def together(jobs: list[Any]) -> Deferred[Any]:
+            most[len(jobs)] = most.get(len(jobs), 0) + 1
+            return gatherResults([Deferred.fromCoroutine(job) for job in jobs])
+
+        async def once(number: int) -> None:
+            """Done."""
+
+        kinds = {"one": once, "other": once}
+        found = self.successResultOf(Deferred.fromCoroutine(lookup._rates(kinds, 0.002, together)))
+        self.assertEqual(list(found), [f"{kind}, {lanes} at a time" for kind in kinds for lanes in lookup.LANES])
+        # Once to warm up, and once to count, for each kind.
+        self.assertEqual(most, dict.fromkeys(lookup.LANES, 4))
