@@ -133,8 +133,9 @@ class Watcher:
         if churn:
             standing.since, standing.why = now, why or standing.why
             standing.fine = not found
+        # Of those whom a list on its way names only the first r are taken over.
+        arriving = all(any(entry in members for entry in extended[:size]) for extended in lists)
         if why and standing.held:
-            arriving = all(any(entry in members for entry in extended) for extended in lists)
             # Where there are r + 1 principals, I1 and I2 are all that matters; a
             # small ring has no such base, and two of them may have met.
             based = standing.grown and len(members) > size
@@ -160,7 +161,7 @@ class Watcher:
             if not standing.fine:
                 standing.fine = True
                 self.slowest = max(self.slowest, now - standing.since)
-            standing.held = standing.held or (standing.whole and len(members) > 1)
+            standing.held = standing.held or (standing.whole and arriving and len(members) > 1)
         if self._world.twins:
             standing.principals = standing.error = None
             return

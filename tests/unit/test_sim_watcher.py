@@ -282,6 +282,18 @@ class SuspendedTests(WatcherTestCase):
         self.world.crash("b", "c", "d")
         self.assertEqual(self.world.watcher._standings[frozenset("aef")].held, False)
 
+    def test_of_a_list_on_its_way_only_what_is_taken_over_counts(self) -> None:
+        """It has one entry more than that; as long as it is on its way nothing holds again, either."""
+        self.world.relist("a", "bd")
+        witness = self.world.hosts["a"].witness
+        witness.began("sim:b", "get-neighbours", GetNeighbours(0), self.world.members["b"].fp)
+        (question,) = self.world.board.questions.values()
+        self.assertEqual(question.lists, [tuple(self.world.members[name].id for name in "bcd")])
+        self.world.crash("b", "c")
+        self.assertEqual(self.world.watcher._standings[frozenset("adef")].held, False)
+        self.world.watcher._look("")
+        self.assertEqual(self.world.watcher._standings[frozenset("adef")].held, False)
+
     def test_once_all_hold_again_they_have_to(self) -> None:
         """A second break is a violation."""
         self.world.crash("b", "c")
