@@ -22,35 +22,26 @@ import msgspec
 from twisted.internet.interfaces import IReactorTime
 
 from peerstore import ids
+from peerstore.ring.claims import MAX_ADDRESS, MAX_INCARNATION, Claim, Claims
 from peerstore.ring.member import Member
 from peerstore.wire.bodies import HostMark, HostRecord, PositionRef
 
-__all__ = ["ALIVE", "Claim", "HostTable", "KNOWN", "MAX_HOSTS", "MAX_JUMP", "MAX_RECORDS", "RETIRED"]
+__all__ = ["ALIVE", "HostTable", "KNOWN", "MAX_HOSTS", "MAX_JUMP", "MAX_RECORDS", "RETIRED"]
 
 #: The most records that one answer carries.
 MAX_RECORDS = 256
 #: The most hosts that are remembered, and the most retired ones.
 MAX_HOSTS = 10_000
 MAX_POSITIONS = 64
-MAX_ADDRESS = 255
-MAX_CLAIMS = 16
 #: An incarnation counts starts.  One that leaps further ahead than this is
 #: made up, and would silence the host for good if it were believed.
 MAX_JUMP = 1 << 20
-MAX_INCARNATION = 1 << 62
 DIGEST_BYTES = 8
 #: For so long (s) what we found out ourselves outweighs what others say.
 SURE = 30.0
 
 #: The state in a HostMark.
 KNOWN, ALIVE, RETIRED = 0, 1, 2
-
-
-class Claim(NamedTuple):
-    """Somebody says that the host with our key is another than we."""
-
-    incarnation: int
-    address: str
 
 
 class _Host:
@@ -105,7 +96,7 @@ class HostTable:
         self._ring: list[Member] | None = None
         #: By number of shares; b"" for one that has to be made anew.
         self._digests: dict[int, list[bytes]] = {}
-        self._claims: dict[str, int] = {}
+        self._claims = Claims()
         self.own_fp = b""
         #: Raised whenever a host is learned, changes or dies; to know when to save.
         self.version = 0
@@ -251,17 +242,12 @@ class HostTable:
         """Somebody knows a host with our key: kept if it is not just as we
         are, or were at this address."""
         own = self.record(self.own_fp)
-        if own is None or not 0 < len(address) <= MAX_ADDRESS or not 0 <= incarnation < MAX_INCARNATION:
-            return
-        if address == own.addresses[0] and incarnation <= own.incarnation:
-            return
-        if address in self._claims or len(self._claims) < MAX_CLAIMS:
-            self._claims[address] = max(incarnation, self._claims.get(address, 0))
+        if own is not None:
+            self._claims.note(own, Claim(incarnation, address))
 
     def take_claims(self) -> list[Claim]:
         """What was claimed since this was last asked."""
-        claims, self._claims = self._claims, {}
-        return [Claim(incarnation, address) for address, incarnation in sorted(claims.items())]
+        return self._claims.take()
 
     # -- telling -----------------------------------------------------------------
 

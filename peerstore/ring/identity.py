@@ -26,7 +26,7 @@ from twisted.logger import Logger
 
 from peerstore import ids
 from peerstore.errors import KeyInUse, PeerError, RemoteError
-from peerstore.ring.hosts import MAX_INCARNATION, Claim
+from peerstore.ring.claims import MAX_INCARNATION, Claim
 from peerstore.wire import bodies
 from peerstore.wire.session import Greeting
 

@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore import ids
 from peerstore.ring import hosts
-from peerstore.ring.hosts import ALIVE, KNOWN, MAX_JUMP, MAX_RECORDS, RETIRED, Claim, HostTable
+from peerstore.ring.claims import Claim
+from peerstore.ring.hosts import ALIVE, KNOWN, MAX_JUMP, MAX_RECORDS, RETIRED, HostTable
 from peerstore.wire.bodies import HostRecord, PositionRef
 from tests.support.ring_net import address_of, record_of, spki_of
 
