@@ -84,7 +84,9 @@ class RequestTable:
         for entry in waiting.values():
             self._cancel_timer(entry)
         for entry in waiting.values():
-            entry.deferred.errback(self._lost)
+            # Whoever hears of one may give others up.
+            if not entry.deferred.called:
+                entry.deferred.errback(self._lost)
 
     def _forget(self, number: int) -> _Entry | None:
         entry = self._waiting.pop(number, None)

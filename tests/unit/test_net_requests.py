@@ -141,6 +141,14 @@ class RequestTableTests(SynchronousTestCase):
         self.table.lose()
         self.assertIn("tcp:h:1", self.failureResultOf(answer, ConnectionLost).value.what)
 
+    def test_giving_up_the_others_at_the_loss(self) -> None:
+        """Whoever needs no further answer then cancels: all others still fail."""
+        first, second, third = (self.table.begin("ping", 5)[1] for _ in range(3))
+        first.addErrback(lambda failure: second.cancel())
+        self.table.lose()
+        self.failureResultOf(second, CancelledError)
+        self.failureResultOf(third, ConnectionLost)
+
     def test_asking_after_the_loss(self) -> None:
         """Fails at once, for the same reason, also from within a failure."""
         again: list[Deferred[object]] = []
