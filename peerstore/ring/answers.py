@@ -62,11 +62,20 @@ class RingAnswers:
     def find_successor(self, caller: Any, body: bodies.FindSuccessor) -> bodies.Found:
         """One step of a lookup."""
         self._meet(caller)
-        return self.find_successor_here(body)
+        return self._found(body, CANDIDATES)
 
     def find_successor_here(self, body: bodies.FindSuccessor) -> bodies.Found:
-        """One step of a lookup, of our own or of another.
+        """One step of a lookup of our own: no message limits how many of
+        those we know may turn out to be dead.
 
+        :raises peerstore.errors.PeerStoreError: as :meth:`find_successor`.
+        """
+        return self._found(body, None)
+
+    def _found(self, body: bodies.FindSuccessor, most: int | None) -> bodies.Found:
+        """One step of a lookup.
+
+        :param most: candidates that it names at most.
         :raises peerstore.errors.NotReady: while the position has not joined.
         :raises peerstore.errors.BadMessage: for what is no key or position.
         """
@@ -87,7 +96,7 @@ class RingAnswers:
             mine,
             final,
             tuple(entry.ref for entry in behind),
-            () if mine or final else tuple(member.ref for member in self.nearest(place, key)),
+            () if mine or final else tuple(member.ref for member in self.nearest(place, key, most)),
         )
 
     def notify(self, caller: Any, body: bodies.Notify) -> bodies.Done:
@@ -178,15 +187,16 @@ class RingAnswers:
         mine = self._host.own_position(key)
         return mine or min(standing, key=lambda place: ids.distance(place.state.me, key))
 
-    def nearest(self, place: PositionUpkeep, key: int) -> list[Member]:
-        """Members nearest before the key, of all that we know, nearest first."""
+    def nearest(self, place: PositionUpkeep, key: int, most: int | None = CANDIDATES) -> list[Member]:
+        """Members nearest before the key, of all that we know, nearest first;
+        *most* of them, or all."""
         hosts = self._host.hosts
         fingers = [hosts.position(finger.fp, finger.index) for finger in place.fingers.members() if finger.fp in hosts]
         standing = [other.member for other in self._host.positions if other.is_member]
         near = [*place.state.successors, *fingers, *standing, *_around(hosts.ring(), key)]
         here = ids.distance(place.state.me, key)
         better = {member.id: member for member in near if ids.distance(member.id, key) < here}
-        return sorted(better.values(), key=lambda member: ids.distance(member.id, key))[:CANDIDATES]
+        return sorted(better.values(), key=lambda member: ids.distance(member.id, key))[:most]
 
 
 def _around(ring: list[Member], key: int) -> list[Member]:

@@ -240,8 +240,8 @@ class RingHost:
         return Search(self.pool, self.hosts, key, here=self._answers.find_successor_here)
 
     def nearest(self, place: PositionUpkeep, key: int) -> list[Member]:
-        """Members nearest before *key*, of all that we know, nearest first."""
-        return self._answers.nearest(place, key)
+        """Members nearest before *key*, nearest first: all that we know."""
+        return self._answers.nearest(place, key, None)
 
     def own_position(self, key: int) -> PositionUpkeep | None:
         """Our position that owns *key*, if one does."""

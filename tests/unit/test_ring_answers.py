@@ -133,6 +133,20 @@ class FindTests(AnswerTestCase):
             distances.append(ids.distance(member.id, key))
         self.assertEqual(distances, sorted(distances))
         self.assertLess(distances[-1], ids.distance(self.place.id, key))
+
+    def test_we_tell_ourselves_all(self) -> None:
+        """However many of those nearest to the key turn out to be dead, and whatever fits into a message."""
+        net = RingNet()
+        net.frozen(30)
+        host = net.machines["m0"].ring
+        place = host.positions[0]
+        assert place.predecessor is not None
+        question = bodies.FindSuccessor(ids.to_bytes(place.predecessor.id), 0)
+        told = host.handlers()["find-successor"](net.machines["m1"].greeting(), question)
+        known = host._answers.find_successor_here(question).candidates
+        self.assertEqual(len(told.candidates), 8)
+        self.assertEqual(known[:8], told.candidates)
+        self.assertGreater(len(known), 12)
         self.assertLessEqual(len(distances), 8)
 
     def test_keys_that_are_none(self) -> None:
