@@ -337,6 +337,8 @@ class NodeService(Service):
             ranges,
             self._entropy,
             self._keep_hosts,
+            # Its settings are those of a ring that others began.
+            bool(config.join) and self._settled,
         )
         electorate = holding.electorate
         copier = Copier(

@@ -199,6 +199,22 @@ class AloneTests(SynchronousTestCase):
         self.nodes = Nodes()
         self.told = Told(self)
 
+    def test_who_has_met_a_ring_never_votes_alone(self) -> None:
+        """The power went before what it was told of the others was on its
+        disk: it waits for them.  Who never met anybody, or is told of nobody,
+        begins a ring."""
+        for kept, join, begins in ((True, ["a"], False), (False, ["a"], True), (True, [], True)):
+            disk = MemoryDisk()
+            if kept:
+                for name, value in (("copies", b"3"), ("virtual-nodes", b"1")):
+                    disk.write(b"s" + name.encode(), value)
+            nodes = Nodes()
+            node = nodes.started("b", disk, join)
+            nodes.world.run(5.0)
+            assert node.ring is not None and node.holding is not None
+            self.assertTrue(node.ring.alone)
+            self.assertEqual(node.holding.electorate.knows_anything, begins, (kept, join))
+
     def test_it_starts_alone_and_says_so(self) -> None:
         """Once, by name; and it takes and gives things meanwhile."""
         node = self.nodes.started("b", None, ["a"])
