@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError
 
 from peerstore import ids
 from peerstore.errors import PeerStoreError, UsageError
-from peerstore.sim.data_places import Places
+from peerstore.sim.data_places import Places, key_on_disk
 from peerstore.sim.data_schedule import Phase
 from peerstore.sim.host import SimHost
 from peerstore.sim.schedule import Event
@@ -86,7 +86,7 @@ class Havoc:
     def _apply(self, event: Event) -> None:
         kind, world = event.kind, self.world
         if kind != "retire":
-            self._troubled = world.clock.seconds() + event.seconds
+            self._trouble(event.seconds)
         network = world.network
         self.faults[kind] += 1
         name = event.hosts[0] if event.hosts else ""
@@ -100,10 +100,13 @@ class Havoc:
             self._retire(name)
         elif kind.startswith("lose"):
             self._lose(event)
+        elif kind == "rot":
+            self._rot(event)
         elif kind == "blackout":
             self._blackout(event)
         elif kind == "blackout at a promise":
             self._promise = event
+            self._slow_disks(event.hosts, event.amount)
         elif kind == "weather":
             self._lasts(event, lambda: network.weather(event.amount), network.weather)
         elif kind == "slow":
@@ -114,6 +117,10 @@ class Havoc:
             self._pause(event)
         else:
             self._split(event)
+
+    def _trouble(self, seconds: float) -> None:
+        """Something happens, and lasts so long."""
+        self._troubled = max(self._troubled, self.world.clock.seconds() + seconds)
 
     # -- machines ----------------------------------------------------------------
 
@@ -191,6 +198,24 @@ class Havoc:
         else:
             self._after(event.seconds, self.start, name, event.groups[1])
 
+    def _rot(self, event: Event) -> None:
+        """Some of what is on a disk is not what was written any more."""
+        world, name = self.world, event.hosts[0]
+        host = world.hosts.get(name)
+        if host is None or name in self._gone:
+            return
+        disk, number = host.disk, world.decisions.number
+        there = sorted(key for key in disk.load() if key_on_disk(key) is not None)
+        some = {there[number("data", "rot") % len(there)] for _ in range(int(event.amount)) if there}
+        world.trace.event("rot", name, f"{len(some)} things", quiet=False)
+        self.faults["things rotten"] += len(some)
+
+        def turn_over() -> None:
+            for key in sorted(some):
+                disk.rot(key, number("data", "bit"))
+
+        self.places.lose(turn_over)
+
     def _retire_lost(self) -> None:
         """Somebody tells the ring of what is lost for good ("peerstore node
         retire --lost FP"), and does it again where it does not work yet."""
@@ -206,6 +231,8 @@ class Havoc:
 
     def _blackout(self, event: Event) -> None:
         self.world.trace.event(event.kind, quiet=False)
+        self._trouble(event.seconds + 0.3 * len(event.hosts))
+        self._quick_disks()
         for name in event.hosts:
             self._stop(name, silent=True)
         for place, name in enumerate(event.hosts):

@@ -85,12 +85,16 @@ class Oracle:
         self.known[item.key] = known
         self._sets.setdefault((item.key.ring_id, item.key.owner, item.key.kind), []).append(known)
 
-    def outcome(self, item: Item, outcome: Outcome) -> None:
-        """What a user was told of one item."""
+    def outcome(self, item: Item, outcome: Outcome, whole: bool = False) -> None:
+        """What a user was told of one item.
+
+        :param whole: all entries before it in its chain were posted with it.
+            Without them, a voter that missed one of them says so.
+        """
         known = self.known[item.key]
         self.checks["refused"] += 1
         if outcome.status in (Status.REJECTED, Status.QUOTA) or (
-            outcome.status is Status.GAP and self._follows(known, self.mark())
+            outcome.status is Status.GAP and (whole or self._is_first(known))
         ):
             before = "certain" if known.certain else "taken" if known.taken else "sound"
             self.violated("refused", f"{known.name}, which was {before}, was refused: {outcome.status.name}")
@@ -107,16 +111,10 @@ class Oracle:
             known.certain = self.mark()
             self.promised()
 
-    def _follows(self, known: Known, mark: int) -> bool:
-        """Whether all entries before this one are certain."""
-        entry = known.entry
-        assert entry is not None
-        earlier = [
-            other
-            for other in self._sets[known.key.ring_id, known.key.owner, Kind.LOG]
-            if other.entry is not None and other.entry.device == entry.device and other.entry.number < entry.number
-        ]
-        return all(other.is_certain(mark) for other in earlier)
+    @staticmethod
+    def _is_first(known: Known) -> bool:
+        """Whether there can be nothing before it."""
+        return known.entry is not None and known.entry.number == 1
 
     # -- reads -------------------------------------------------------------------
 

@@ -7,9 +7,10 @@ promises are those of ``sim.data_oracle``.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -27,6 +28,8 @@ from peerstore.sim.world import World
 __all__ = ["COPIES", "DataResult", "run_data"]
 
 COPIES = 3
+#: Bytes per second at which disks are looked at for rot: all of one in some twenty seconds.
+SCRUB_RATE = 20_000
 #: Seconds within which everything is in its place again, once all faults are
 #: over, and for how long it then has to stay there.
 SETTLED = 300.0
@@ -66,12 +69,24 @@ def run_data(
     setting = setting or setting_for(seed)
     if phases is None:
         phases = make_phases(seed, setting)
-    # What an earlier run left behind ends now, and is no problem of this one.
-    gc.collect()
     run = _Run(seed, setting, say)
-    with listening_to_errors(run.world):
+    with _nothing_thrown_away(), listening_to_errors(run.world):
         run.play(phases)
     return run.result()
+
+
+@contextlib.contextmanager
+def _nothing_thrown_away() -> Iterator[None]:
+    """What the dead leave behind, of this run or an earlier one, ends before
+    or after it: in the midst of it, it would end in errors that nobody made."""
+    gc.collect()
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class _Run:
@@ -88,6 +103,7 @@ class _Run:
             say,
             setting.knows_all,
             setting.longest_period,
+            scrub_rate=SCRUB_RATE,
         )
         self._violated: list[str] = []
         self.oracle = Oracle(self._breach)

@@ -34,8 +34,16 @@ DEVICES = ("user-a", "user-b", "user-c")
 #: Virtual seconds of one phase, and how many phases a run has.
 PHASE = 100.0
 PHASES = 3
-#: What costs a disk, or its newest part.
-LOSSES = ("lose", "lose for good", "lose newest")
+#: What costs a disk, or its newest part, or some things on it.
+LOSSES = ("lose", "lose for good", "lose newest", "rot")
+#: The most things that rot at a time.
+ROTTEN = 6
+#: How many times longer disks take from when a blackout at a promise is due:
+#: what is promised too soon is on none of them by then.
+SLOWER = (1.0, 100.0, 400.0)
+#: Seconds without anything before and after some retirements, so that all
+#: that a node leaves behind has to be where it belongs.
+CALM = 10.0
 #: Hosts without which no disk is lost.
 ENOUGH = 3
 
@@ -102,15 +110,15 @@ WEIGHTS = {
     "power cut": 4,
     "burst": 2,
     "blackout": 1,
-    "blackout at a promise": 2,
+    "blackout at a promise": 3,
     "leave": 3,
     "join": 5,
     "restart": 8,
-    "retire": 2,
-    "loss": 4,
+    "retire": 3,
+    "loss": 5,
     "cut": 3,
     "one-way": 2,
-    "isolate": 2,
+    "isolate": 4,
     "islands": 1,
     "flap": 1,
     "slow": 2,
@@ -159,6 +167,8 @@ class _Maker(Draft):
         self._setting = setting
         self._may_lose = False
         self._may_retire = False
+        #: Nothing is drawn for a moment before this one.
+        self._calm_until = 0.0
 
     def phase(self, number: int) -> Phase:
         """The next phase; before it everybody who may still come is up."""
@@ -176,10 +186,11 @@ class _Maker(Draft):
         # In the first, all hosts are new, and one may be all that there is.
         self._may_lose = number > 0 and len(self._up) >= ENOUGH
         self._may_retire = len(self._up) >= ENOUGH
+        self._calm_until = 0.0
         at += 10.0 + 10.0 * self._fraction("formed")
         while at < self._setting.seconds:
             self._draw(at)
-            at += self._setting.gap * 2 * self._fraction("gap")
+            at = max(at, self._calm_until) + self._setting.gap * 2 * self._fraction("gap")
         return Phase(tuple(sorted(self._events, key=lambda event: event.at)), self._setting.seconds)
 
     # -- drawing -----------------------------------------------------------------
@@ -219,7 +230,8 @@ class _Maker(Draft):
         """The power fails for everybody: at once, or, *at a promise*, right
         when some user is next told that a write is certain."""
         back = 3.0 + 8.0 * self._fraction("back")
-        self._add(at, kind, (tuple(sorted(self._up)),), back)
+        amount = 0.0 if kind == "blackout" else self._amount(SLOWER)
+        self._add(at, kind, (tuple(sorted(self._up)),), back, amount)
 
     def _restart(self, at: float) -> None:
         if self._down:
@@ -230,10 +242,14 @@ class _Maker(Draft):
             self._start(at + 0.05 + 8.0 * self._fraction("down"), name)
 
     def _retire(self, at: float) -> None:
-        """One host at most goes for good in a phase, and leaves enough behind."""
+        """One host at most goes for good in a phase, and leaves enough
+        behind; every other time when all else has come to rest."""
         if self._may_retire and len(self._up) > ENOUGH:
             self._may_retire = False
             name = self._pick(self._up)
+            calm = CALM + max([at, *(event.at + event.seconds for event in self._events)])
+            if self._number("calm") % 2 and calm + CALM < self._setting.seconds:
+                at, self._calm_until = calm, calm + CALM
             self._add(at, "retire", ((name,),))
             self._up.remove(name)
 
@@ -242,6 +258,10 @@ class _Maker(Draft):
             return
         self._may_lose = False
         kind = LOSSES[self._number("loss") % len(LOSSES)]
+        if kind == "rot":
+            amount = 1.0 + self._number("rotten") % ROTTEN
+            self._add(at, kind, ((self._pick(self._up),),), 0.0, amount)
+            return
         if kind == "lose for good" and len(self._up) <= ENOUGH:
             kind = "lose"
         name = self._pick(self._up)
@@ -265,12 +285,19 @@ class _Maker(Draft):
         else:
             size = 1 + self._number("half") % max(1, len(names) // 2)
             groups = [names[:size], names[size:]]
-        for user in DEVICES:
+        seconds = self._duration(25.0)
+        users = list(DEVICES)
+        if kind == "isolate" and self._number("apart") % 2:
+            # What one of a person's devices writes, the other asks the one host for.
+            groups[0].append(users.pop(1))
+            groups[1].append(users.pop(0))
+            seconds += 10.0
+        for user in users:
             where = self._number("user") % (len(groups) + 1)
             if where < len(groups):
                 groups[where].append(user)
         parts = tuple(tuple(sorted(group)) for group in groups if group)
-        self._add(at, kind, parts, self._duration(25.0))
+        self._add(at, kind, parts, seconds)
 
     def _amount(self, choices: Sequence[float]) -> float:
         return choices[self._number("amount") % len(choices)]

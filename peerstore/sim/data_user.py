@@ -209,8 +209,9 @@ class Device:
         self._told([entry], outcomes)
         if outcomes and outcomes[0].status is Status.GAP:
             chain = self._chain[: self._chain.index(entry) + 1]
-            outcomes = (await self._call(self._gateway.append(chain, patience), "append"))[-1:]
-            self._told([entry], outcomes)
+            outcomes = await self._call(self._gateway.append(chain, patience), "append")
+            self._told(chain, outcomes, whole=True)
+            outcomes = outcomes[-1:]
         return _all_certain(outcomes, 1)
 
     def _version(self, path: int, chunks: list[Item] | None, kind: OperationKind) -> _Unlogged:
@@ -243,10 +244,10 @@ class Device:
         self._oracle.writing(item, f"chunk {item.key.element.hex()[:8]} of {self.machine}")
         return item
 
-    def _told(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
+    def _told(self, items: Sequence[Item], outcomes: Sequence[Outcome], whole: bool = False) -> None:
         for item, outcome in zip(items, outcomes, strict=False):
             self._world.trace.event("told", self.machine, item.key.element.hex()[:8], outcome.status.name)
-            self._oracle.outcome(item, outcome)
+            self._oracle.outcome(item, outcome, whole)
             self.operations["certain" if outcome.certain else "uncertain"] += 1
 
     # -- reading -----------------------------------------------------------------

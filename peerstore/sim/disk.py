@@ -78,6 +78,18 @@ class SimDisk:
         self._syncing.clear()
         self._pending.clear()
 
+    def rot(self, key: bytes, bit: int) -> None:
+        """One bit of a durable value turns over, and nobody is told of it.
+
+        :param bit: any number; counted round the value.
+        """
+        value = bytearray(self._durable[key])
+        at = bit % (8 * len(value))
+        value[at // 8] ^= 1 << at % 8
+        self._durable[key] = bytes(value)
+        if self.watch is not None:
+            self.watch(key, None)
+
     def snapshot(self) -> Mapping[bytes, bytes]:
         """A backup of the disk, for :meth:`restore`."""
         return dict(self._durable)

@@ -97,6 +97,8 @@ class SimHost:
             repair_rate=0,
             repair_grace=world.repair_grace,
         )
+        if world.scrub_rate is not None:
+            config = config._replace(scrub_rate=world.scrub_rate, scrub_days=0.0)
         if self._last is not None and self._last.alive:
             # It was still on its way out.
             self._last.kill()

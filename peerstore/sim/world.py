@@ -50,6 +50,8 @@ class World:
     :param bound: given, the invariants are looked at after every event, and
         hold again within so many virtual seconds of any failure.
     :param files: whether nodes care for copies of what they hold.
+    :param scrub_rate: given, disks are looked at for rot all the time, at so
+        many bytes per second.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class World:
         repair_grace: float = REPAIR_GRACE,
         bound: float | None = None,
         files: bool = True,
+        scrub_rate: int | None = None,
     ) -> None:
         self.clock = SimClock()
         self.decisions = Decisions(seed)
@@ -75,6 +78,7 @@ class World:
         self.longest_period = longest_period
         self.files = files
         self.repair_grace = repair_grace
+        self.scrub_rate = scrub_rate
         self.board = Board(self.clock.seconds, lambda: self.clock.events)
         self.hosts: dict[str, SimHost] = {}
         #: Those on which a node runs.

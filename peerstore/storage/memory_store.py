@@ -139,7 +139,7 @@ class MemoryNodeStore:
             return fail()
         for item in pending:
             if item.key not in self._items:
-                self._disk.write(b"i" + pack_key(item.key), msgspec.msgpack.encode(item))
+                self._disk.write(b"i" + pack_key(item.key), _written(item))
         back = [item.key for item in pending if item.key in self._lost]
         for key in back:
             self._disk.delete(b"l" + pack_key(key))
@@ -342,13 +342,24 @@ def _place(item: Item) -> tuple[bytes, int, bytes]:
     return (entry.device, entry.number, item.key.element)
 
 
+def _written(item: Item) -> bytes:
+    """An item as it goes to the disk, behind a check of all of it."""
+    packed = msgspec.msgpack.encode(item)
+    return _check(packed) + packed
+
+
+def _check(packed: bytes) -> bytes:
+    return hashlib.sha256(packed).digest()[:8]
+
+
 def _read(key: bytes, value: bytes) -> Item | None:
     """An item as the disk gives it back, or None when it is not what was put."""
+    if value[:8] != _check(value[8:]):
+        return None
     try:
-        item = msgspec.msgpack.decode(value, type=Item)
+        item = msgspec.msgpack.decode(value[8:], type=Item)
         if item.key.kind == Kind.LOG:
             decode_entry(item.statement)
     except (msgspec.DecodeError, BadMessage):
         return None
-    rotten = item.key.kind == Kind.CHUNK and hashlib.sha256(item.data).digest() != item.key.element
-    return None if rotten or key != b"i" + pack_key(item.key) else item
+    return None if key != b"i" + pack_key(item.key) else item

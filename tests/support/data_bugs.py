@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import click
-import msgspec
 from twisted.internet.defer import Deferred, succeed
 
 from peerstore.gateway import union
@@ -33,7 +32,6 @@ from peerstore.node.keeper import Keeper, Verdict
 from peerstore.node.strays import Strays
 from peerstore.sim.data_run import run_data
 from peerstore.sim.many import in_columns, run_many
-from peerstore.storage.digests import pack_key
 from peerstore.storage.memory_store import MemoryNodeStore
 from peerstore.wire.messages import Status
 
@@ -92,14 +90,15 @@ def retire_that_exits_early() -> contextlib.AbstractContextManager[None]:
 def ack_before_fsync() -> contextlib.AbstractContextManager[None]:
     """What was written counts at once; the disk follows when it can."""
 
-    def put(self: Any, items: Any) -> Deferred[list[bool]]:
-        pending: list[Item] = list(items)
-        for item in pending:
-            self._disk.write(b"i" + pack_key(item.key), msgspec.msgpack.encode(item))
-        self._disk.sync().addErrback(lambda failure: None)
-        return succeed([self._index(item) for item in pending])
+    def make(real: Any) -> Any:
+        def put(self: Any, items: Any) -> Deferred[list[bool]]:
+            pending: list[Item] = list(items)
+            real(self, pending).addErrback(lambda failure: None)
+            return succeed([self._index(item) for item in pending])
 
-    return replaced(MemoryNodeStore, "put", lambda real: put)
+        return put
+
+    return replaced(MemoryNodeStore, "put", make)
 
 
 def not_found_from_one_answer() -> contextlib.AbstractContextManager[None]:

@@ -124,19 +124,22 @@ class OracleTests(SynchronousTestCase):
         self.oracle.log_read(self.oracle.mark(), log_id(), OWNER, [first], True)
         self.assertEqual(self.breaches, ["certain"])
 
-    def test_a_gap_is_fine_where_there_is_one(self) -> None:
-        """The one before is not certain."""
-        first, second = a_chain(2)
-        self.write(first, KEPT)
-        self.write(second, GAP)
+    def test_a_voter_may_have_missed_an_entry(self) -> None:
+        """It says so, whether that is certain elsewhere or not, and is given all."""
+        for outcome in (KEPT, CERTAIN):
+            first, second = a_chain(2)
+            self.write(first, outcome)
+            self.write(second, GAP, CERTAIN)
         self.assertEqual(self.breaches, [])
 
     def test_a_gap_where_there_is_none_is_a_refusal(self) -> None:
-        """All before it was certain."""
+        """Before the first entry, or when all that came before went with it."""
         first, second = a_chain(2)
-        self.write(first, CERTAIN)
-        self.write(second, GAP)
+        self.write(first, GAP)
         self.assertEqual(self.breaches, ["refused"])
+        self.write(second)
+        self.oracle.outcome(second, GAP, whole=True)
+        self.assertEqual(self.breaches, ["refused"] * 2)
 
     def test_nothing_sound_is_rejected(self) -> None:
         """Whether another node took it before or not."""

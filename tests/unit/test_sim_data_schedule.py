@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore.sim.data_schedule import (
+    CALM,
     ENOUGH,
     LOSSES,
+    SLOWER,
     Phase,
     drawn,
     make_phases,
@@ -74,11 +76,39 @@ class ScheduleTests(SynchronousTestCase):
             self.assertEqual([event.hosts for event in alone], [("host-0",)], seed)
             self.assertFalse([event for event in starts if event.hosts[0] in event.groups[1]])
 
+    def test_some_hosts_retire_when_all_is_calm(self) -> None:
+        """Nothing happens for a while before and after."""
+        calm = 0
+        for phase in (phase for seed in SEEDS for phase in phases_of(seed)):
+            for event in (event for event in phase.events if event.kind == "retire"):
+                others = [other for other in phase.events if other is not event]
+                before = all(other.at + other.seconds <= event.at - CALM for other in others if other.at < event.at)
+                calm += before and all(other.at >= event.at + CALM for other in others if other.at >= event.at)
+        self.assertGreater(calm, 25)
+
+    def test_one_host_is_cut_off_with_one_of_a_persons_devices(self) -> None:
+        """And the other device with all other hosts, for long enough to write."""
+        apart = [
+            event
+            for seed in SEEDS
+            for _, event in numbered(phases_of(seed))
+            if event.kind == "isolate" and "user-b" in event.groups[0] and "user-a" in event.groups[1]
+        ]
+        self.assertGreater(len(apart), 100)
+        self.assertGreater(sum(event.seconds > 10 for event in apart), 100)
+
+    def test_before_some_blackouts_disks_are_slow(self) -> None:
+        """So that whatever is promised too early is on none of them."""
+        events = [event for seed in SEEDS for _, event in numbered(phases_of(seed))]
+        slow = Counter(event.amount for event in events if event.kind == "blackout at a promise")
+        self.assertEqual(set(slow), set(SLOWER))
+        self.assertEqual({event.amount for event in events if event.kind == "blackout"}, {0.0})
+
     def test_every_kind_of_trouble_is_drawn(self) -> None:
         """In the seeds that are run."""
         kinds = Counter(event.kind for seed in SEEDS for _, event in numbered(phases_of(seed)))
         wanted = "crash, power cut, blackout, blackout at a promise, leave, retire, restart, cut, one-way, isolate"
-        more = "islands, flap, slow, slow disks, stop, weather, lose, lose for good, lose newest"
+        more = "islands, flap, slow, slow disks, stop, weather, lose, lose for good, lose newest, rot"
         for kind in f"{wanted}, {more}".split(", "):
             self.assertGreater(kinds[kind], 20, kind)
 

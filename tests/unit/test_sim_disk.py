@@ -202,6 +202,26 @@ class DiskTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(store.have([head.key])), [True])
         self.assertEqual(self.successResultOf(self.a_store().have([head.key])), [True])
 
+    def test_a_bit_that_turned_over_is_found(self) -> None:
+        """Wherever it is, at the next start or by scrub; told to whoever watches the disk."""
+        store, head = self.a_store(), a_head(1)
+        store.put([head])
+        self.clock.advance(1)
+        (key,) = self.disk.load()
+        seen: list[tuple[bytes, bytes | None]] = []
+        self.disk.watch = lambda *change: seen.append(change)
+        for bit in range(0, 8 * len(self.disk.load()[key]), 37):
+            self.disk.rot(key, bit)
+            self.assertEqual(self.successResultOf(self.a_store().have([head.key])), [False], bit)
+            self.disk.rot(key, bit)
+            self.assertEqual(self.successResultOf(self.a_store().have([head.key])), [True], bit)
+        self.assertEqual(set(seen), {(key, None)})
+        self.disk.rot(key, 10**9)
+        scrubbing = store.scrub(None, 10**6)
+        self.clock.advance(1)
+        self.assertEqual(self.successResultOf(scrubbing).rotten, 1)
+        self.assertEqual(self.successResultOf(store.have([head.key])), [False])
+
     def a_store(self) -> MemoryNodeStore:
         """The shipped store on what the disk has now."""
         store = MemoryNodeStore(self.disk)
