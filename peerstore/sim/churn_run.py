@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from peerstore import ids
 from peerstore.errors import LookupFailed
-from peerstore.ring.lookup import Located
+from peerstore.ring.lookup import ATTEMPTS, Located
 from peerstore.ring.position import owns
 from peerstore.sim.invariants import Violation, check_owners
 from peerstore.sim.network import Cut
@@ -41,6 +41,11 @@ REST_LOOKUPS = 4
 REST_WRITES = 5.0
 #: Calls that one node may have pending at rest.
 REST_TIMERS = 150
+#: Connections that one node may keep to another.
+REST_CONNECTIONS = 1
+#: So often one lookup may ask one position: once in each attempt, and again
+#: where the connection turns out to have ended.
+ASKED = 2 * ATTEMPTS
 
 
 def bound_for(setting: Setting) -> float:
@@ -340,6 +345,11 @@ class _Run:
         def ended(result: Any) -> None:
             waiting.clear()
             self._lookups[self._kind(key, result)] += 1
+            asked = host.witness.asked[ids.to_bytes(key)] if host.witness is not None else Counter()
+            for (at, index), count in asked.items():
+                if count > ASKED:
+                    where = f"a lookup at {process.name} asks position {index} at {at} {count} times"
+                    world.violated(Violation("I14", where))
 
         def late() -> None:
             fair = process.alive and not process.paused and process.jumps == jumps and not world.network.rough
@@ -398,6 +408,9 @@ class _Run:
             pending = len(host.process.clock.getDelayedCalls()) if host.process is not None else 0
             if pending > REST_TIMERS:
                 world.problem(f"{host.name} has {pending} calls pending at rest")
+        for (dialler, dialled), count in sorted(world.network.connections().items()):
+            if count > REST_CONNECTIONS:
+                world.problem(f"{dialler} keeps {count} connections to {dialled} at rest")
         self._find()
 
     def _owners(self) -> None:

@@ -198,6 +198,11 @@ class Members:
         witness = watched.host.witness
         assert witness is not None
         known = ring.hosts.__contains__
+
+        def last_life(fp: bytes) -> int:
+            record = ring.hosts.record(fp)
+            return record.incarnation if record is not None else 0
+
         siblings = [place for place in ring.positions if place.id != watched.place.id]
         here = [(place.id, view_of(place)) for place in siblings if place.is_member]
         steps = witness.steps(known)
@@ -210,7 +215,7 @@ class Members:
             ],
             steps,
             [*board.notifiers(watched.place.id), *(at for at, _ in here)],
-            [*witness.silent(), *board.leavers()],
+            [*witness.silent(), *board.leavers(last_life)],
             [*witness.not_serving(), *(place.id for place in siblings if not place.is_member)],
             [place.id for place in ring.positions],
         )

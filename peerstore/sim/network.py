@@ -165,6 +165,10 @@ class SimNetwork:
         """Whether anybody is slow, or the weather is worse than usual."""
         return bool(self._slow) or self.faults != self._usual
 
+    def connections(self) -> Counter[tuple[str, str]]:
+        """How many are open at both ends, by who dialled whom."""
+        return Counter(link.names for link in self._links if not any(link.over))
+
     # -- what HostView asks ------------------------------------------------------------
 
     def listen(self, process: Process, factory: Any) -> Deferred[Any]:

@@ -7,7 +7,7 @@ lists that are on their way, which count as lists (``sim.invariants``).
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -60,7 +60,7 @@ class Board:
         self.questions: dict[int, Question] = {}
         self._count = 0
         self._watch: Callable[[Question], None] | None = None
-        self._leaving: dict[bytes, float] = {}
+        self._leaving: dict[tuple[bytes, int], float] = {}
         self._notices: dict[int, dict[int, float]] = {}
 
     def member(self, ref: PositionRef | None) -> int | None:
@@ -85,14 +85,23 @@ class Board:
         members = self.positions.get(question.fp or b"", ())
         return members if question.place == -1 else members[question.place : question.place + 1]
 
-    def leaves(self, fp: bytes) -> None:
-        """A host has begun to say that it goes."""
-        self._leaving[fp] = self.seconds()
+    def leaves(self, fp: bytes, incarnation: int) -> None:
+        """A host has begun to say that it goes, in this one of its lives."""
+        self._leaving[fp, incarnation] = self.seconds()
 
-    def leavers(self) -> list[tuple[int, ...]]:
-        """The positions of each host that said so lately."""
+    def leavers(self, last_life: Callable[[bytes], int]) -> list[tuple[int, ...]]:
+        """The positions of each host that said so lately.
+
+        :param last_life: the last incarnation of a host that whoever acts upon
+            it has heard of: the goodbye of an earlier one is no reason for
+            anything.
+        """
         now = self.seconds()
-        return [self.positions[fp] for fp, at in self._leaving.items() if now - at < LEAVING_KEPT]
+        return [
+            self.positions[fp]
+            for (fp, incarnation), at in self._leaving.items()
+            if now - at < LEAVING_KEPT and incarnation >= last_life(fp)
+        ]
 
     def notified(self, member: int, by: int) -> None:
         """Somebody tells a member that he may be its predecessor."""
@@ -117,6 +126,8 @@ class Witness:
         self.machine = machine
         #: How often each key was asked for, in steps of lookups.
         self.steps_to: Counter[bytes] = Counter()
+        #: And how often whom: an address, and which position there (-1: any).
+        self.asked: defaultdict[bytes, Counter[tuple[str, int]]] = defaultdict(Counter)
         self._answers: list[tuple[int, Neighbours]] = []
         self._steps: list[tuple[int, Found]] = []
         self._silent: list[tuple[int, bytes]] = []
@@ -130,10 +141,11 @@ class Witness:
         """A question is asked; its number on the board, if it may bring a list."""
         if method == "find-successor":
             self.steps_to[body.key] += 1
+            self.asked[body.key][address, body.index] += 1
         if method == "get-node-records":
             self._resolving += 1
         if method == "leaving":
-            self.board.leaves(self.fp)
+            self.board.leaves(self.fp, body.incarnation)
         if fp is None:
             fp = self.board.at.get(address)
         if method == "notify" and not body.list_changed and fp in self.board.positions:

@@ -5,22 +5,15 @@
     python -m tests.support.data_bugs [--seeds 1-9] [--bug NAME] [--first]
 
 prints which seeds catch which bug, and ends with status 1 when one of them is
-caught by none.  A bug is a function or method of the shipped code that is
-replaced while a seed runs; where there is no such thing any more, the bug is
-out of date, and that is an error, too.
+caught by none.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import multiprocessing
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-import click
 from twisted.internet.defer import Deferred, succeed
 
 from peerstore.gateway import union
@@ -31,45 +24,14 @@ from peerstore.node.farewell import Farewell
 from peerstore.node.keeper import Keeper, Verdict
 from peerstore.node.strays import Strays
 from peerstore.sim.data_run import run_data
-from peerstore.sim.many import in_columns, run_many
 from peerstore.storage.memory_store import MemoryNodeStore
 from peerstore.wire.messages import Status
+from tests.support.bugs import Bug, Hunt, replaced
 
-__all__ = ["BUGS", "SEEDS", "Bug", "Caught", "caught_by", "hunt", "replaced"]
+__all__ = ["BUGS", "HUNT", "SEEDS"]
 
 #: The fixed list: each bug is caught by some of these.
 SEEDS = range(1, 10)
-
-
-class Bug(NamedTuple):
-    """One bug: what it does wrong, and how it is put in."""
-
-    what: str
-    put_in: Callable[[], contextlib.AbstractContextManager[None]]
-
-
-class Caught(NamedTuple):
-    """One seed with one bug in it: the promises that were not kept."""
-
-    bug: str
-    seed: int
-    violated: tuple[str, ...]
-
-
-@contextlib.contextmanager
-def replaced(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
-    """*owner*'s own *name* is what *make* makes of it.
-
-    :raises LookupError: when it has none: the bug is out of date.
-    """
-    if name not in vars(owner):
-        raise LookupError(f"{owner.__name__} has no {name} of its own any more; this bug is out of date")
-    real = vars(owner)[name]
-    setattr(owner, name, make(real))
-    try:
-        yield
-    finally:
-        setattr(owner, name, real)
 
 
 # -- the bugs -----------------------------------------------------------------------
@@ -169,59 +131,9 @@ BUGS = {
 }
 
 
-# -- the table ----------------------------------------------------------------------
+HUNT = Hunt(run_data, SEEDS, BUGS)
 
-
-def caught_by(bug: str, seed: int) -> Caught:
-    """Run one seed with one bug in it; with "" as it is shipped."""
-    with BUGS[bug].put_in() if bug else contextlib.nullcontext():
-        result = run_data(seed)
-    problems = ("another problem",) if result.problems and not result.violated else ()
-    return Caught(bug, seed, tuple(dict.fromkeys(result.violated)) or problems)
-
-
-def hunt(bug: str, seeds: Iterable[int], cores: int, first: bool) -> list[Caught]:
-    """What these seeds make of a bug; *first* stops at one that catches it."""
-    told: list[Caught] = []
-    for caught in run_many(
-        functools.partial(caught_by, bug), seeds, cores, lambda: not (first and any(one.violated for one in told))
-    ):
-        told.append(caught)
-    return told
-
-
-def _line(name: str, what: str, told: Sequence[Caught]) -> tuple[str, ...]:
-    caught = [one for one in told if one.violated]
-    kinds = Counter(one.violated[0] for one in caught)
-    seeds = " ".join(str(one.seed) for one in caught[:8]) + (" ..." if len(caught) > 8 else "")
-    how = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
-    return name, what, f"{len(caught)} of {len(told)}", seeds or "-", how or "-"
-
-
-@click.command()
-@click.option("--seeds", default=f"{SEEDS[0]}-{SEEDS[-1]}", show_default=True, metavar="A-B", help="The seeds to run.")
-@click.option("--bug", "names", multiple=True, type=click.Choice(sorted(BUGS)), help="Only this one.")
-@click.option("--first", is_flag=True, help="Stop at the first seed that catches a bug.")
-@click.option("--cores", type=click.IntRange(1), help="Processes.  [default: all cores]")
-def main(seeds: str, names: tuple[str, ...], first: bool, cores: int | None) -> None:
-    """Put each bug in, and print which seeds catch it."""
-    low, _, high = seeds.partition("-")
-    wanted, cores = range(int(low), int(high or low) + 1), cores or multiprocessing.cpu_count()
-    lines = [("bug", "what it does", "caught by", "seeds", "as")]
-    missed = []
-    for name in names or BUGS:
-        told = hunt(name, wanted, cores, first)
-        click.echo(f"{name}: {sum(bool(one.violated) for one in told)} of {len(told)}", err=True)
-        lines.append(_line(name, BUGS[name].what, told))
-        if not any(one.violated for one in told):
-            missed.append(name)
-    for line in in_columns(lines):
-        click.echo(line)
-    if missed:
-        click.echo(f"NOT CAUGHT: {', '.join(missed)}")
-        sys.exit(1)
-    click.echo("every bug is caught")
-
+main = HUNT.command("Put each bug in, and print which seeds catch it.")
 
 if __name__ == "__main__":
     main()

@@ -182,9 +182,10 @@ class SilenceTests(WitnessTestCase):
         self.ask("leaving", Leaving(1, False))
         self.assertEqual(self.board.notifiers(at("b", 1)), [at("a")])
         self.assertEqual(self.board.notifiers(at("b")), [])
-        self.assertEqual(self.board.leavers(), [(at("a"), at("a", 1))])
+        self.assertEqual(self.board.leavers(lambda fp: 1), [(at("a"), at("a", 1))])
+        self.assertEqual(self.board.leavers(lambda fp: 2), [], "a later life is known of")
         self.now = 1000.0
-        self.assertEqual((self.board.notifiers(at("b", 1)), self.board.leavers()), ([], []))
+        self.assertEqual((self.board.notifiers(at("b", 1)), self.board.leavers(lambda fp: 1)), ([], []))
 
 
 class QuestionTests(WitnessTestCase):

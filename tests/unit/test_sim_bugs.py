@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.data_bugs import BUGS, replaced
+from tests.support import data_bugs, ring_bugs
+from tests.support.bugs import replaced
 
 
 class Something:
@@ -41,7 +42,7 @@ class BugTests(SynchronousTestCase):
 
     def test_every_bug_still_has_its_place(self) -> None:
         """Each can be put in and taken out, and leaves nothing behind."""
-        for bug in BUGS.values():
+        for bug in (*data_bugs.BUGS.values(), *ring_bugs.BUGS.values()):
             with bug.put_in():
                 pass
             with bug.put_in():
