@@ -41,10 +41,7 @@ REST_LOOKUPS = 4
 REST_WRITES = 5.0
 #: Calls that one node may have pending at rest.
 REST_TIMERS = 150
-#: Connections that one node may keep to another.
-REST_CONNECTIONS = 1
-#: So often one lookup may ask one position: once in each attempt, and again
-#: where the connection turns out to have ended.
+#: So often a lookup may ask one position: twice an attempt (a connection may have ended).
 ASKED = 2 * ATTEMPTS
 
 
@@ -345,11 +342,8 @@ class _Run:
         def ended(result: Any) -> None:
             waiting.clear()
             self._lookups[self._kind(key, result)] += 1
-            asked = host.witness.asked[ids.to_bytes(key)] if host.witness is not None else Counter()
-            for (at, index), count in asked.items():
-                if count > ASKED:
-                    where = f"a lookup at {process.name} asks position {index} at {at} {count} times"
-                    world.violated(Violation("I14", where))
+            if host.witness is not None and (most := host.witness.most_asked(key)) > ASKED:
+                world.violated(Violation("I14", f"a lookup at {process.name} asks somebody {most} times"))
 
         def late() -> None:
             fair = process.alive and not process.paused and process.jumps == jumps and not world.network.rough
@@ -409,7 +403,7 @@ class _Run:
             if pending > REST_TIMERS:
                 world.problem(f"{host.name} has {pending} calls pending at rest")
         for (dialler, dialled), count in sorted(world.network.connections().items()):
-            if count > REST_CONNECTIONS:
+            if count > 1:
                 world.problem(f"{dialler} keeps {count} connections to {dialled} at rest")
         self._find()
 

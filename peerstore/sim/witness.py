@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from peerstore import ids
 from peerstore.errors import NotReady, PeerError
 from peerstore.interfaces import IPeerPool, IRemotePeer
 from peerstore.sim.refinement import Answer, Step
@@ -65,8 +66,8 @@ class Board:
 
     def member(self, ref: PositionRef | None) -> int | None:
         """The ring id that a reference means."""
-        ids = self.positions.get(ref.fp) if ref is not None else None
-        return ids[ref.index] if ids is not None and ref is not None and ref.index < len(ids) else None
+        places = self.positions.get(ref.fp) if ref is not None else None
+        return places[ref.index] if places is not None and ref is not None and ref.index < len(places) else None
 
     def watch_questions(self, callback: Callable[[Question], None]) -> None:
         """*callback(question)* for each that is asked from now on."""
@@ -210,6 +211,10 @@ class Witness:
         """The host is gone, and with it what it asked."""
         for number in [n for n, question in self.board.questions.items() if question.machine == self.machine]:
             del self.board.questions[number]
+
+    def most_asked(self, key: int) -> int:
+        """How often this key was asked for at whoever was asked most often."""
+        return max(self.asked[ids.to_bytes(key)].values(), default=0)
 
     # -- what it amounts to ------------------------------------------------------------
 

@@ -149,6 +149,8 @@ class AnswerTests(WitnessTestCase):
         self.assertEqual(self.answers(), [])
         self.assertEqual(self.witness.steps(lambda fp: True)[0], Step(at("b"), at("a"), False, True, (at("c"),)))
         self.assertEqual(self.witness.steps_to[ids.to_bytes(0)], 2)
+        self.ask("find-successor", FindSuccessor(key, 0))
+        self.assertEqual((self.witness.most_asked(0), self.witness.most_asked(1)), (2, 0))
         self.next_event()
         self.assertEqual(self.witness.steps(lambda fp: True), [])
 
