@@ -162,7 +162,6 @@ class Canvass:
         it: only the host itself can begin its next life."""
         wrong = [fp for fp, known in sorted(self._electorate.view.items()) if known.dead and self._hosts.is_alive(fp)]
         if wrong:
-            await self._electorate.kept()
             await all_of([Deferred.fromCoroutine(self._ask(fp, ())) for fp in wrong if self._may_be_asked(fp)])
 
     async def _ask_about(self, work: Sequence[Arc[ArcVotes]]) -> list[Taken]:
@@ -170,7 +169,6 @@ class Canvass:
         for arc in work:
             for fp in self._concerned(arc):
                 by_host.setdefault(fp, []).append((arc.after, arc.through))
-        await self._electorate.kept()
         asking = [
             Deferred.fromCoroutine(self._ask(fp, arcs[at : at + MAX_ARCS]))
             for fp, arcs in sorted(by_host.items())
@@ -241,6 +239,9 @@ class Canvass:
         """Ask, again with the records of those that the other does not know."""
         electorate = self._electorate
         body = Attach(electorate.tell_view(), electorate.tell(arcs), ())
+        # Waited for only now: while we waited for what was so before, more may
+        # have become so, of which a power cut leaves nothing here.
+        await electorate.kept()
         answer = await ask(self._pool, member, "attach", body, Attached, ATTACH_TIMEOUT)
         if answer.unknown:
             body = Attach(body.view, body.arcs, self._hosts.records(answer.unknown))

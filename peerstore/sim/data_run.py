@@ -201,7 +201,9 @@ class _Run:
         world = self.world
         held = self.places.held()
         began = world.clock.seconds()
-        settled = self._until_so(lambda: not self._misplaced(), SETTLED)
+        # While lists of voters from before are not settled, a further disk that
+        # is lost counts together with those lost under them.
+        settled = self._until_so(lambda: not self._misplaced() and self._votes_are_settled(), SETTLED)
         if settled is None:
             return False
         if not settled:
@@ -225,6 +227,10 @@ class _Run:
     def _misplaced(self) -> bool:
         missing, over = misplaced(self._held(), self._positions(), COPIES)
         return bool(missing or over)
+
+    def _votes_are_settled(self) -> bool:
+        holdings = [host.node.holding for host in self.world.running() if host.node is not None]
+        return all(holding is not None and holding.electorate.at_rest for holding in holdings)
 
     def _held(self) -> dict[Any, set[str]]:
         return {key: self.places.there(key) for key in self.places.held()}

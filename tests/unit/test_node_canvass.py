@@ -64,7 +64,7 @@ class _Exchange:
         self.before()
 
 
-class CanvassTests(SynchronousTestCase):
+class CanvassTestCase(SynchronousTestCase):
     """One who began the ring, and two whom it has just heard of."""
 
     def setUp(self) -> None:
@@ -84,6 +84,10 @@ class CanvassTests(SynchronousTestCase):
             self.others,
         )
         self.me.electorate.hear_view([HostStanding(fp_of(name), int(NOW), 0) for name in "bc"])
+
+
+class CanvassTests(CanvassTestCase):
+    """What happens during a round."""
 
     def retire(self, *names: str) -> None:
         """Word comes that these are gone for good."""
@@ -107,3 +111,33 @@ class CanvassTests(SynchronousTestCase):
         self.exchange.before = lambda: self.retire("b", "c")
         self.successResultOf(self.canvass.round())
         self.assertEqual(self.exchange.ran, 1)
+
+
+class SlowDiskTests(CanvassTestCase):
+    """Our disk takes its time."""
+
+    def test_nothing_is_told_that_is_not_on_disk(self) -> None:
+        """Neither what became so while something else was waited for: after a
+        power cut others would know of a life that we know nothing of, and
+        take our disk for an older one."""
+        writing: list[Deferred[None]] = []
+
+        def sync() -> Deferred[None]:
+            writing.append(Deferred())
+            return writing[-1]
+
+        self.me.store._disk.sync = sync  # type: ignore[method-assign]
+        life = self.me.electorate.life
+        round_ = self.canvass.round()
+        self.me.electorate.hear_view([HostStanding(self.me.fp, life, 1)])
+        self.assertGreater(self.me.electorate.life, life)
+        first = len(writing)
+        self.assertEqual(first, 1)
+        writing[0].callback(None)
+        known = [self.hall[name].electorate.view.get(self.me.fp) for name in "bc"]
+        self.assertTrue(all(one is None or one.life <= life for one in known), known)
+        while len(writing) > first:
+            first += 1
+            writing[first - 1].callback(None)
+        self.successResultOf(round_)
+        self.assertTrue(all(self.hall[name].electorate.view[self.me.fp].life > life for name in "bc"))
