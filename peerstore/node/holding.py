@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -73,6 +74,7 @@ class Holding:
         self._ends: list[Deferred[None]] = []
         self._is_over = False
         self._hosts = hosts
+        self._keep_hosts = keep_hosts
         self.debts = debts = Debts()
         self.electorate = electorate = Electorate(store, hosts, fp, copies, clock.seconds, entropy, keep_hosts)
         pace = Pace(clock, config.repair_rate)
@@ -150,12 +152,18 @@ class Holding:
         for done in ends:
             done.callback(result)
 
-    def retire_lost(self, name: str) -> None:
+    def retire_lost(self, name: str) -> Deferred[None]:
         """Another host is gone for good, and whatever only it had with it.
+        Fires when that is on disk: nobody has to say it twice.
 
         :param name: its fingerprint as hex digits, or the first 8 or more.
-        :raises peerstore.errors.UsageError: when it is not known, or lives.
+        :raises peerstore.errors.UsageError: when it is not known, or lives.  What
+            is returned fails with a StorageError when it cannot be kept.
         """
+        with contextlib.suppress(ValueError):
+            if self._hosts.is_retired(bytes.fromhex(name)):
+                # It was retired before, perhaps not for long enough to be kept.
+                return Deferred.fromCoroutine(self._keep_hosts())
         known = [fp for fp in (self._ring.fp, *self._hosts.fps()) if fp.hex().startswith(name.lower())]
         if len(name) < 8 or len(known) != 1:
             raise UsageError(f"No node here is known as {name}.", "`peerstore ring` names them all.")
@@ -166,6 +174,7 @@ class Holding:
                 "Run `peerstore node retire DATA` there, so that it hands over what it has.",
             )
         self._ring.retire(fp)
+        return Deferred.fromCoroutine(self._keep_hosts())
 
     def _not_handed_over(self, failure: Failure) -> None:
         self._log.warn("others could not be given all that only this node has: {why}", why=failure.getErrorMessage())

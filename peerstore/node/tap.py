@@ -191,10 +191,10 @@ class _Node(NodeService):
         retiring = self.holding.retire(lambda left: say({"left": left}))
         return retiring.addCallback(lambda _: self._reactor.callLater(0.5, self._reactor.stop))
 
-    def _retire_lost(self, asked: dict[str, Any], say: Say) -> None:
+    def _retire_lost(self, asked: dict[str, Any], say: Say) -> Any:
         if self.holding is None:
             raise UsageError("This node is still starting.", "Try again in a moment.")
-        self.holding.retire_lost(str(asked.get("host")))
+        return self.holding.retire_lost(str(asked.get("host")))
 
     def _give_up(self, error: BaseException) -> None:
         """Say why in one line, and end with an exit status that is not 0."""

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
 
 from peerstore import ids
-from peerstore.errors import PeerStoreError, UsageError
+from peerstore.errors import PeerStoreError, StorageError, UsageError
 from peerstore.sim.data_places import Places, key_on_disk
 from peerstore.sim.data_schedule import Phase
 from peerstore.sim.host import SimHost
@@ -220,14 +221,24 @@ class Havoc:
         """Somebody tells the ring of what is lost for good ("peerstore node
         retire --lost FP"), and does it again where it does not work yet."""
         holdings = [host.node.holding for host in self.world.running() if host.node and host.node.holding]
-        try:
-            while self._lost and holdings:
-                holdings[-1].retire_lost(self._lost[0].hex())
-                self.world.trace.event("retired as lost", ids.short(self._lost.pop(0)), quiet=False)
-        except UsageError as error:
-            self.world.trace.event("not retired yet", str(error))
+        for fp in list(self._lost) if holdings else ():
+            try:
+                telling = holdings[-1].retire_lost(fp.hex())
+            except UsageError as error:
+                self.world.trace.event("not retired yet", str(error))
+            else:
+                telling.addCallbacks(self._retired_lost, self._not_retired, callbackArgs=(fp,))
         if self._lost:
             self._after(TOLD_LATE, self._retire_lost)
+
+    def _not_retired(self, failure: Failure) -> None:
+        failure.trap(StorageError, CancelledError)
+        self.world.trace.event("not retired yet", failure.getErrorMessage())
+
+    def _retired_lost(self, _: object, fp: bytes) -> None:
+        if fp in self._lost:
+            self._lost.remove(fp)
+            self.world.trace.event("retired as lost", ids.short(fp), quiet=False)
 
     def _blackout(self, event: Event) -> None:
         self.world.trace.event(event.kind, quiet=False)

@@ -241,6 +241,19 @@ class LostTests(FarewellTestCase):
         read = ring.wait(gateway.get_heads(THINGS[20].key.ring_id, OWNER, (), 30.0))
         self.assertEqual((read.items, read.complete), ((THINGS[20],), True))
 
+    def test_it_is_on_disk_when_that_is_said(self) -> None:
+        """A power cut right afterwards does not bring the lost one back; and to say it again does no harm."""
+        ring = self.filled("abc")
+        ring.world.hosts["b"].crash()
+        ring.run(60.0)
+        for _ in range(2):
+            ring.wait(self.holding(ring, "a").retire_lost(ring.fp("b").hex()))
+        ring.world.hosts["c"].crash()
+        ring.world.hosts["a"].crash(silent=True)
+        ring.world.start("a")
+        ring.run(1.0)
+        self.assertTrue(ring.node("a").hosts.is_retired(ring.fp("b")))
+
     def test_who_cannot_be_given_up(self) -> None:
         """One that lives, one that nobody knows, a name that is too short, ourselves."""
         ring = Ring("abc")
