@@ -2,7 +2,7 @@
 
 ::
 
-    python -m tests.support.data_bugs [--seeds 1-9] [--bug NAME] [--first]
+    python -m tests.support.data_bugs [--seeds 1-40] [--bug NAME] [--first]
 
 prints which seeds catch which bug, and ends with status 1 when one of them is
 caught by none.
@@ -31,7 +31,7 @@ from tests.support.bugs import Bug, Hunt, replaced
 __all__ = ["BUGS", "HUNT", "SEEDS"]
 
 #: The fixed list: each bug is caught by some of these.
-SEEDS = range(1, 10)
+SEEDS = range(1, 41)
 
 
 # -- the bugs -----------------------------------------------------------------------

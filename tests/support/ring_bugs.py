@@ -434,7 +434,8 @@ def dead_predecessors_stay() -> Broken:
 
     def make(real: Any) -> Any:
         def without(state: PositionState, gone: Any) -> PositionState:
-            return real(state, lambda entry: entry != state.predecessor and gone(entry))  # type: ignore[no-any-return]
+            new: PositionState = real(state, gone)
+            return steps._changed(new, state.predecessor, new.successors, state.suspected)
 
         return without
 
