@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from peerstore import ids
 from peerstore.errors import PeerStoreError, StorageError, UsageError
+from peerstore.items import ItemKey, Kind
 from peerstore.sim.data_places import Places, key_on_disk
 from peerstore.sim.data_schedule import Phase
 from peerstore.sim.host import SimHost
@@ -23,6 +24,8 @@ __all__ = ["Havoc"]
 TOLD_LATE = 10.0
 #: Seconds after which everybody has met everybody.
 CALM = 8.0
+#: Kinds of which a read can say that there is nothing.
+VOTED = (Kind.HEAD, Kind.LOG)
 
 
 class Havoc:
@@ -70,11 +73,17 @@ class Havoc:
         world.trace.event("quiet", quiet=False)
         self._after(TOLD_LATE, self._retire_lost)
 
-    def promised(self) -> None:
+    def promised(self, key: ItemKey) -> None:
         """A user was just told that something new is certain."""
-        event, self._promise = self._promise, None
-        if event is not None:
+        event = self._promise
+        if event is None:
+            return
+        if event.kind == "blackout at a promise":
+            self._promise = None
             self._after(0.0, self._blackout, event)
+        elif key.kind in VOTED and len(self._having(key)) > 1:
+            self._promise = None
+            self._after(0.0, self._corner, event, key)
 
     def _if_still(self, phase: int, function: Callable[..., None], *args: Any) -> None:
         if self._now == phase and not self.world.problems:
@@ -99,6 +108,8 @@ class Havoc:
             self._leave(name)
         elif kind == "retire":
             self._retire(name)
+        elif kind == "lose at a promise":
+            self._promise = event
         elif kind.startswith("lose"):
             self._lose(event)
         elif kind == "rot":
@@ -198,6 +209,24 @@ class Havoc:
             self.places.gone(name)
         else:
             self._after(event.seconds, self.start, name, event.groups[1])
+
+    def _having(self, key: ItemKey) -> list[str]:
+        return sorted(name for name in self.places.there(key) if self._running(name) is not None)
+
+    def _corner(self, event: Event, key: ItemKey) -> None:
+        """Of those who have something one loses it, and is back at once; the
+        others are away for a while, with all that they have."""
+        having, number = self._having(key), self.world.decisions.number
+        if len(having) < 2:
+            return
+        self.faults["cornered"] += 1
+        loser = having.pop(number("data", "cornered") % len(having))
+        others = [name for name in event.hosts if name not in having][:2]
+        for name in having:
+            self._stop(name, silent=True)
+            self._after(event.seconds, self.start, name, [loser, *others])
+        self._trouble(event.seconds)
+        self._lose(Event(event.at, "lose newest", ((loser,), tuple(others)), 0.5))
 
     def _rot(self, event: Event) -> None:
         """Some of what is on a disk is not what was written any more."""

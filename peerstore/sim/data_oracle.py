@@ -61,8 +61,8 @@ class Oracle:
     """
 
     violated: Callable[[str, str], None]
-    #: Told when somebody is told that something new is certain.
-    promised: Callable[[], None] = lambda: None
+    #: Told what it is when somebody is told that something new is certain.
+    promised: Callable[[ItemKey], None] = lambda key: None
     checks: Counter[str] = field(default_factory=Counter)
     known: dict[ItemKey, Known] = field(default_factory=dict)
     #: {(ring id, owner, kind): its elements}
@@ -109,7 +109,7 @@ class Oracle:
         known.taken = True
         if known.certain is None:
             known.certain = self.mark()
-            self.promised()
+            self.promised(key)
 
     @staticmethod
     def _is_first(known: Known) -> bool:

@@ -34,8 +34,11 @@ DEVICES = ("user-a", "user-b", "user-c")
 #: Virtual seconds of one phase, and how many phases a run has.
 PHASE = 100.0
 PHASES = 3
-#: What costs a disk, or its newest part, or some things on it.
-LOSSES = ("lose", "lose for good", "lose newest", "rot")
+#: What costs a disk, or its newest part, or some things on it.  *At a promise*
+#: it is the disk of one of those who have what was just promised, and the
+#: others of them are away for a while: nobody there can know of it, and
+#: nobody there may say that there is nothing.
+LOSSES = ("lose", "lose for good", "lose newest", "rot", "lose at a promise")
 #: The most things that rot at a time.
 ROTTEN = 6
 #: How many times longer disks take from when a blackout at a promise is due:
@@ -262,7 +265,10 @@ class _Maker(Draft):
             amount = 1.0 + self._number("rotten") % ROTTEN
             self._add(at, kind, ((self._pick(self._up),),), 0.0, amount)
             return
-        if kind == "lose for good" and len(self._up) <= ENOUGH:
+        if kind == "lose at a promise" and len(self._up) > ENOUGH:
+            self._add(at, kind, (tuple(sorted(self._up)),), 10.0 + 10.0 * self._fraction("back"))
+            return
+        if kind == "lose at a promise" or (kind == "lose for good" and len(self._up) <= ENOUGH):
             kind = "lose"
         name = self._pick(self._up)
         back = 0.5 + 15.0 * self._fraction("back")

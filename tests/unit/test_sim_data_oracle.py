@@ -6,7 +6,7 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore.gateway.results import Outcome
-from peerstore.items import Item
+from peerstore.items import Item, ItemKey
 from peerstore.sim.data_oracle import Oracle
 from peerstore.wire.messages import Status
 from tests.support.things import OWNER, a_chain, a_chunk, a_head, log_id
@@ -154,8 +154,8 @@ class OracleTests(SynchronousTestCase):
 
     def test_the_first_certain_word_counts(self) -> None:
         """Later ones move nothing, and only the first is told."""
-        told: list[bool] = []
-        self.oracle.promised = lambda: told.append(True)
+        told: list[ItemKey] = []
+        self.oracle.promised = told.append
         head = self.write(a_head(1), KEPT, CERTAIN, CERTAIN, KEPT)
-        self.assertEqual((len(told), self.oracle.counts()), (1, {"certain": 1}))
+        self.assertEqual((told, self.oracle.counts()), ([head.key], {"certain": 1}))
         self.assertTrue(self.oracle.known[head.key].is_certain(self.oracle.mark()))
