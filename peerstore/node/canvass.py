@@ -18,7 +18,6 @@ from peerstore.errors import PeerError, PeerStoreError, ProtocolViolation, Stora
 from peerstore.gateway.ask import ask
 from peerstore.interfaces import IPeerPool
 from peerstore.items import Kind
-from peerstore.node import votes
 from peerstore.node.arcs import Arc
 from peerstore.node.electorate import Electorate, Taken
 from peerstore.node.exchange import Exchange, Task
@@ -142,7 +141,7 @@ class Canvass:
         became = electorate.judge(self._concerned_and_live)
         if became:
             self._log.debug("votes on {n} more arcs", n=became)
-        self._let_go(answers)
+        electorate.let_go(answers)
         await electorate.kept()
         if self._complaint.over():
             self._log.info("who votes here can be kept again")
@@ -307,15 +306,3 @@ class Canvass:
             self._failed(taken.sealed.fp, error)
             return
         self._electorate.took(taken)
-
-    def _let_go(self, answers: Iterable[Taken]) -> None:
-        """Forget arcs that are others' now, once those have settled that."""
-        for taken in answers:
-            named = taken.sealed.name[0]
-            if not taken.capable or taken.sealed.fp not in named.hosts:
-                continue
-            for part in self._parts(taken):
-                arc = part.value
-                ours = [one for one in (arc.named, *arc.history) if one != named]
-                if self._electorate.fp not in arc.named.hosts and all(votes.covers(taken.covered, one) for one in ours):
-                    self._electorate.let_go(part.after, part.through)

@@ -123,7 +123,7 @@ class Electorate:
     @property
     def knows_anything(self) -> bool:
         """Whether there is an arc that somebody told us of."""
-        return any(arc.value.named.epoch for arc in self._arcs.arcs())
+        return any(arc.value.named.epoch or arc.value.history for arc in self._arcs.arcs())
 
     def kept(self) -> Deferred[None]:
         """Fires once all that we are about to say is on disk; fails with a
@@ -211,7 +211,7 @@ class Electorate:
 
     def arcs(self) -> list[Arc[ArcVotes]]:
         """All arcs that concern us."""
-        return [arc for arc in self._arcs.arcs() if arc.value != _NOTHING]
+        return [arc for arc in self._arcs.arcs() if arc.value != _NOTHING and not votes.is_left(arc.value)]
 
     @property
     def at_rest(self) -> bool:
@@ -229,7 +229,8 @@ class Electorate:
 
     def has_let_go(self, ring_id: bytes) -> bool:
         """Whether others vote on a key, and know all that we knew."""
-        return self.at(ring_id) == _NOTHING
+        arc = self.at(ring_id)
+        return arc == _NOTHING or votes.is_left(arc)
 
     def is_voter(self, arc: ArcVotes) -> bool:
         """Whether our answers about this arc count."""
@@ -294,7 +295,7 @@ class Electorate:
 
     def _learning(self, told: ArcTold) -> Callable[[ArcVotes], ArcVotes]:
         def learn(arc: ArcVotes) -> ArcVotes:
-            if arc == _NOTHING and not told.history and self.fp not in told.named.hosts:
+            if not told.history and self.fp not in told.named.hosts and (arc == _NOTHING or votes.is_left(arc)):
                 return arc
             return votes.learned(arc, (told.named, told.history), told.covered)
 
@@ -356,9 +357,19 @@ class Electorate:
                     name = arc.value.name
                     self._change(part.after, part.through, lambda old, name=name: votes.settled(old, name))  # type: ignore[misc]
 
-    def let_go(self, after: int, through: int) -> None:
-        """Forget arcs that are others', who have all that we had there."""
-        self._change(after, through, lambda arc: arc if self.fp in arc.named.hosts else _NOTHING)
+    def let_go(self, answers: Iterable[Taken]) -> None:
+        """Leave to others the arcs that are theirs, once they have settled
+        that: they know of all lists that we know of, and have what was there."""
+        for taken in answers:
+            if taken.capable and taken.sealed.fp in taken.sealed.name[0].hosts:
+                for part in self._arcs.between(taken.after, taken.through):
+                    self._leave(part, taken)
+
+    def _leave(self, part: Arc[ArcVotes], taken: Taken) -> None:
+        arc, named = part.value, taken.sealed.name[0]
+        ours = [one for one in (arc.named, *arc.history) if one != named]
+        if arc != _NOTHING and self.fp not in arc.named.hosts and all(votes.covers(taken.covered, one) for one in ours):
+            self._change(part.after, part.through, lambda old: votes.left_to(old, named, taken.covered))
 
     # -- inside ------------------------------------------------------------------
 
@@ -420,7 +431,9 @@ class Electorate:
         ours = any(fp == self.fp for fp, _ in chosen)
         for part in self._arcs.between(after, through):
             old = part.value
-            if not ours and not old.named.epoch and not old.history:
+            if not ours and votes.is_left(old):
+                new = old
+            elif not ours and not old.named.epoch and not old.history:
                 new = _NOTHING
             else:
                 new = votes.with_view(old, self.fp, chosen)
@@ -439,4 +452,5 @@ class Electorate:
         self._names.clear()
 
     def _pack(self) -> bytes:
-        return Roll.of(self.life, self.born, self.view, self.arcs()).pack()
+        known = [arc for arc in self._arcs.arcs() if arc.value != _NOTHING]
+        return Roll.of(self.life, self.born, self.view, known).pack()

@@ -67,9 +67,11 @@ __all__ = [
     "restarted",
     "covers",
     "first_arc",
+    "is_left",
     "is_open",
     "join_views",
     "learned",
+    "left_to",
     "majority",
     "name_digest",
     "settled",
@@ -233,6 +235,22 @@ def settled(arc: ArcVotes, name: Name) -> ArcVotes:
     marks = [(one.lineage, one.epoch) for one in arc.history]
     covered = _join_covered(arc.covered, [*marks, (arc.named.lineage, arc.named.epoch - 1)])
     return msgspec.structs.replace(arc, history=(), covered=covered)
+
+
+def left_to(arc: ArcVotes, named: VoterList, covered: Covered) -> ArcVotes:
+    """The arc is *named*'s, of whom we are none, and what we have there may go.
+
+    What is settled, and by whom, is not forgotten.  We were members of lists
+    from before, and those of them who were away all along still believe that
+    we hold what was certain there: who comes back to a host that has dropped
+    all that, and remembered nothing of it, would find a majority with it."""
+    return ArcVotes(NOBODY, (named,), _join_covered(arc.covered, covered))
+
+
+def is_left(arc: ArcVotes) -> bool:
+    """Whether an arc was left to others (``left_to``), and nothing has been
+    heard of it since that could concern us."""
+    return arc.named == NOBODY and bool(arc.history)
 
 
 def judged(

@@ -149,6 +149,7 @@ class Hall:
                 voter.electorate.settle(current)
                 voter.take(current)
                 voter.judge()
+                voter.electorate.let_go(answers)
 
     def is_current(self, voter: Voter, taken: Taken) -> bool:
         """Whether an answer speaks of the very lists that this host has."""

@@ -350,6 +350,80 @@ class StaleTests(SynchronousTestCase):
         self.assertTrue(second.at(self.key).capable)
 
 
+class LeftTests(SynchronousTestCase):
+    """An arc that others vote on now, and what was known of it."""
+
+    def setUp(self) -> None:
+        """The last three vote; then the last goes, and two come who stand before them."""
+        self.order = ordered("abcde")
+        self.hall = hall = Hall("abcde")
+        self.one, self.two, self.three, self.away, self.last = self.order[0:3] + self.order[3:5]
+        # A key just before the first: the walk meets them in order.
+        self.key = hall[self.one].table.position(fp_of(self.one), 0).id
+        self.old = self.three + self.away + self.last
+        hall.found(self.three)
+        hall.talk(self.old)
+        for name in self.old:
+            self.assertTrue(hall[name].at(self.key).full)
+        self.present = self.order[:4]
+        for name in self.order:
+            hall[name].electorate.suspect(fp_of(self.last))
+        hall.talk(self.present)
+
+    def ring_id(self) -> bytes:
+        """The key, as it is asked for."""
+        return ids.to_bytes(self.key)
+
+    def test_who_left_it_is_done_with_it(self) -> None:
+        """It does not vote, nothing is open, and what it has there may go."""
+        left = self.hall[self.away].electorate
+        self.assertTrue(left.has_let_go(self.ring_id()))
+        self.assertEqual(left.vote(self.ring_id()).name, b"")
+        self.assertNotIn(self.key, [arc.through for arc in self.hall[self.away].arcs()])
+        for name in self.present[:3]:
+            self.assertTrue(self.hall[name].at(self.key).full)
+
+    def comes_back(self) -> None:
+        """Who was away all along meets only the one that has dropped all; the
+        three that have everything are cut off from both."""
+        hall, names = self.hall, self.away + self.last
+        now(hall[self.last].electorate.kept())
+        hall[self.last].start()
+        for name in names:
+            for other in self.present[:3]:
+                hall[name].electorate.suspect(fp_of(other))
+        hall.talk(names)
+
+    def test_it_is_not_counted_on_for_what_it_dropped(self) -> None:
+        """By whoever comes back from a time when it held it: the two were a majority
+        then, and have nothing of what was certain with the two that are cut off."""
+        self.comes_back()
+        for name in self.away + self.last:
+            self.assertEqual(self.hall[name].electorate.vote(self.ring_id()).name, b"", name)
+        self.hall.talk(self.order)
+        self.assertTrue(all(self.hall[name].at(self.key).full for name in self.order[:3]))
+        self.assertTrue(self.hall[self.away].electorate.has_let_go(self.ring_id()))
+
+    def test_after_a_start(self) -> None:
+        """It still knows of them, and begins no ring of its own."""
+        now(self.hall[self.away].electorate.kept())
+        self.hall[self.away].start()
+        self.hall[self.away].electorate.found()
+        self.assertTrue(self.hall[self.away].electorate.has_let_go(self.ring_id()))
+        self.comes_back()
+        for name in self.away + self.last:
+            self.assertEqual(self.hall[name].electorate.vote(self.ring_id()).name, b"", name)
+
+    def test_it_is_theirs_to_vote_on_again(self) -> None:
+        """Once a majority of those who took over is asked, whoever else is back."""
+        hall = self.hall
+        for name in self.present[1:]:
+            hall[name].electorate.suspect(fp_of(self.one))
+        hall.talk(self.present[1:])
+        self.assertEqual(voters_at(hall[self.away], self.key), self.present[1:])
+        self.assertTrue(hall[self.away].at(self.key).full)
+
+
 class TakenTests(SynchronousTestCase):
     """What does not belong together is not put together."""
 
