@@ -100,9 +100,16 @@ class ModelHost:
             standing = self.view.get(host.fp)
             if standing is not None and not standing.dead:
                 chosen.append((host.fp, standing.life))
-        self.arc = votes.with_view(self.arc, self.fp, tuple(chosen[: self.world.copies]))
+        chosen = chosen[: self.world.copies]
+        if not self.is_others or any(fp == self.fp for fp, _ in chosen):
+            self.arc = votes.with_view(self.arc, self.fp, tuple(chosen))
         if self.arc.name != before:
             self.sealed = {}
+
+    @property
+    def is_others(self) -> bool:
+        """Whether the arc is no concern of this host, or not any more."""
+        return self.arc == ArcVotes() or votes.is_left(self.arc)
 
     def told(self) -> Told:
         """What it says of itself, as it is now."""
@@ -113,7 +120,9 @@ class ModelHost:
         self.view = votes.join_views(self.view, told.view)
         self.review()
         before = self.arc.name
-        self.arc = votes.learned(self.arc, told.arc.name, told.arc.covered)
+        if not self.is_others or told.arc.history or self.fp in told.arc.named.hosts:
+            self.arc = votes.learned(self.arc, told.arc.name, told.arc.covered)
+            self.review()
         if self.arc.name != before:
             self.sealed = {}
 
@@ -132,6 +141,7 @@ class ModelHost:
         """Another host's answer, which may have been on its way for long;
         what it has is fetched now."""
         self.hear(told)
+        self.leave(told)
         if told.arc.named.voters != self.arc.named.voters:
             return
         if not self.arc.full:
@@ -140,6 +150,20 @@ class ModelHost:
         live = [fp for fp, standing in self.view.items() if fp != self.fp and not standing.dead]
         alone = all(fp in self.sealed for fp in live)
         self.arc = votes.judged(self.arc, self.fp, self.born, self.sealed.values(), NOBODY_RETIRED, alone)
+
+    def leave(self, told: Told) -> None:
+        """Leave the arc to those whose it is, once they have settled that,
+        and drop what all of them have."""
+        named = told.arc.named
+        if not told.arc.capable or told.fp not in named.hosts or self.fp in self.arc.named.hosts:
+            return
+        ours = [one for one in (self.arc.named, *self.arc.history) if one != named]
+        if self.arc != ArcVotes() and all(votes.covers(told.arc.covered, one) for one in ours):
+            self.arc = votes.left_to(self.arc, named, told.arc.covered)
+            self.sealed = {}
+            theirs = [host.data for host in self.world.hosts if host.fp in named.hosts]
+            self.data -= set.intersection(*theirs)
+            self.world.counts["left"] += 1
 
     def _next_life(self, life: int) -> None:
         self.life = life
@@ -208,6 +232,38 @@ class ModelWorld:
         }
         (kind,) = self.rng.choices(list(kinds), list(kinds.values()))
         kind(a, b)
+
+    def era(self) -> None:
+        """The hosts fall into two sides, each of which takes the other, and
+        whoever is down, for dead, and agrees on who votes as far as it gets;
+        then there are writes and reads.
+
+        :raises Broken: when it shows that a promise was not kept.
+        """
+        numbers = range(len(self.hosts))
+        side = set(self.rng.sample(numbers, self.rng.randrange(1, len(self.hosts))))
+        self._cut = {(i, j) for i in numbers for j in numbers if (i in side) != (j in side)}
+        for host in self.hosts:
+            if self.rng.random() < 0.25:
+                host.crash()
+            elif not host.up:
+                host.start()
+        pairs = [(a, b) for a in self.hosts for b in self.hosts if a is not b]
+        for a, b in pairs:
+            if a.up and not self._linked(a, b):
+                a.suspect(b)
+        for _ in range(self.rng.randrange(4)):
+            for a, b in pairs:
+                if self._linked(a, b) and self.rng.random() < 0.9:
+                    a.ask(b)
+            for host in self.hosts:
+                self._settle(host, host)
+        for part in (side, set(numbers) - side):
+            for pending, at in ((self._writes, self._write_at), (self._reads, self._read_at)):
+                self._begin_in(pending)
+                for host in self.rng.sample(self.hosts, len(self.hosts)):
+                    if host.number in part and host.up and self.now in pending:
+                        at(self.now, host)
 
     def rest(self, rounds: int = 30) -> int:
         """Mend everything and let all talk; rounds until all is as it should be.
@@ -312,27 +368,36 @@ class ModelWorld:
             self._cut.clear()
 
     def _begin(self, _a: ModelHost, _b: ModelHost) -> None:
-        pending = self.rng.choice((self._writes, self._reads))
+        self._begin_in(self.rng.choice((self._writes, self._reads)))
+
+    def _begin_in(self, pending: dict[int, _Answers]) -> None:
+        self.now += 1
         pending[self.now] = _Answers(self.now)
         if len(pending) > 6:
             del pending[min(pending)]
 
     def _write(self, a: ModelHost, _b: ModelHost) -> None:
         if self._writes and a.up:
-            item = self.rng.choice(sorted(self._writes))
-            a.data.add(item)
-            if a.votes and self._writes[item].add(a) is not None and item not in self._certain:
-                self._certain[item] = self.now
-                self.counts["certain"] += 1
+            self._write_at(self.rng.choice(sorted(self._writes)), a)
+
+    def _write_at(self, item: int, host: ModelHost) -> None:
+        host.data.add(item)
+        if host.votes and self._writes[item].add(host) is not None and item not in self._certain:
+            self._certain[item] = self.now
+            self.counts["certain"] += 1
 
     def _read(self, a: ModelHost, _b: ModelHost) -> None:
-        if self._reads and a.votes:
-            number = self.rng.choice(sorted(self._reads))
-            found = self._reads[number].add(a)
-            if found is None:
-                return
-            began = self._reads.pop(number).began
-            missing = [item for item, since in self._certain.items() if since < began and item not in found]
-            self.counts["complete"] += 1
-            if missing:
-                raise Broken(f"step {self.now}: a complete read lacks {missing}, which were certain before it")
+        if self._reads:
+            self._read_at(self.rng.choice(sorted(self._reads)), a)
+
+    def _read_at(self, number: int, host: ModelHost) -> None:
+        if not host.votes:
+            return
+        found = self._reads[number].add(host)
+        if found is None:
+            return
+        began = self._reads.pop(number).began
+        missing = [item for item, since in self._certain.items() if since < began and item not in found]
+        self.counts["complete"] += 1
+        if missing:
+            raise Broken(f"step {self.now}: a complete read lacks {missing}, which were certain before it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -33,15 +34,32 @@ def walk(seed: int, steps: int = STEPS) -> Counter[str]:
     return world.counts
 
 
+def islands(seed: int, eras: int = 8) -> Counter[str]:
+    """One seed: hosts that are in two parts, and in two others, again and again."""
+    world = ModelWorld(seed, random.Random(seed).choice([4, 5, 6]), wipes=False)
+    for _ in range(eras):
+        world.era()
+    world.rest()
+    return world.counts
+
+
 class PromiseTests(SynchronousTestCase):
     """What was certain is in every complete read that begins later."""
 
     def test_random_walks(self) -> None:
-        """Crashes, cuts, false suspicion, lost disks: no walk breaks it, and all come to rest."""
+        """Crashes, cuts, false suspicion, lost disks, copies dropped: no walk breaks it, and all come to rest."""
         counts: Counter[str] = Counter()
         for seed in range(60):
             counts += walk(seed)
-        for kind in ("certain", "complete", "settled", "crashes", "disks"):
+        for kind in ("certain", "complete", "settled", "crashes", "disks", "left"):
+            self.assertGreater(counts[kind], 10, kind)
+
+    def test_islands(self) -> None:
+        """Whichever sides the hosts fall into, one after the other: at most one has the majority."""
+        counts: Counter[str] = Counter()
+        for seed in range(300):
+            counts += islands(seed)
+        for kind in ("certain", "complete", "settled", "left"):
             self.assertGreater(counts[kind], 10, kind)
 
     def test_two_rings_become_one(self) -> None:
@@ -60,13 +78,13 @@ class PromiseTests(SynchronousTestCase):
 class MutationTests(SynchronousTestCase):
     """Each rule is needed: without it, some walk breaks the promise."""
 
-    def breaks(self, **changes: Any) -> None:
+    def breaks(self, by: Callable[[int], object] = walk, **changes: Any) -> None:
         """Some walk fails with these functions in place of the real ones."""
         for name, function in changes.items():
             self.patch(votes, name, function)
         for seed in range(400):
             try:
-                walk(seed)
+                by(seed)
             except Broken:
                 return
         self.fail(f"no walk notices a change of {', '.join(changes)}")
@@ -115,6 +133,10 @@ class MutationTests(SynchronousTestCase):
         """Forgetting the list before this one as soon as there is another."""
         real = votes.with_view
         self.breaks(with_view=lambda arc, me, chosen: msgspec.structs.replace(real(arc, me, chosen), history=()))
+
+    def test_an_arc_left_to_others_that_is_forgotten(self) -> None:
+        """Knowing nothing of those to whom it was left, having dropped what was there."""
+        self.breaks(islands, left_to=lambda *_: ArcVotes())
 
     def test_history_settled_by_those_who_are_not_full(self) -> None:
         """Forgetting it as soon as a majority may vote."""
