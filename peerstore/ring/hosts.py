@@ -92,6 +92,10 @@ class HostTable:
         self._retired: set[bytes] = set()
         #: Fingerprints of all hosts and of all that are retired, sorted.
         self._known: list[bytes] = []
+        #: Of foreign hosts those that are alive, and the others, sorted: asked
+        #: for with each round of everything.
+        self._live: list[bytes] = []
+        self._dead: list[bytes] = []
         #: What :meth:`ring` gives; None where it has to be made anew.
         self._ring: list[Member] | None = None
         #: By number of shares; b"" for one that has to be made anew.
@@ -135,6 +139,7 @@ class HostTable:
                 return False
             self._hosts[fp] = _Host(record)
             insort(self._known, fp)
+            insort(self._dead, fp)
         elif _is_newer(record.incarnation, host.record.incarnation):
             self._renew(host, record)
         else:
@@ -171,6 +176,9 @@ class HostTable:
         # Met before our own settings were known: hosts of some other ring.
         self._hosts = {fp: host for fp, host in self._hosts.items() if fp == self.own_fp or self._sound(host.record)}
         self._known = sorted(self._retired.union(self._hosts))
+        foreign = [fp for fp in sorted(self._hosts) if fp != self.own_fp]
+        self._live = [fp for fp in foreign if self._hosts[fp].alive]
+        self._dead = [fp for fp in foreign if not self._hosts[fp].alive]
         self._ring = None
         self._digests.clear()
         self._changed(self.own_fp)
@@ -183,6 +191,7 @@ class HostTable:
         host.seen = self._clock.seconds()
         if not host.alive:
             host.alive = True
+            _move(fp, self._dead, self._live)
             if self._ring is not None:
                 # Whoever was given the old list keeps it as it was.
                 self._ring = list(self._ring)
@@ -204,6 +213,7 @@ class HostTable:
         host.lost = self._clock.seconds()
         if host.alive:
             host.alive = False
+            _move(fp, self._live, self._dead)
             self._leave_ring(fp)
             # When it was last seen outlives us.
             self.version += 1
@@ -217,6 +227,7 @@ class HostTable:
         if fp not in self._hosts:
             insort(self._known, fp)
         elif fp != self.own_fp:
+            _take(fp, self._live if self._hosts[fp].alive else self._dead)
             del self._hosts[fp]
             self._leave_ring(fp)
         self._changed(fp)
@@ -283,12 +294,9 @@ class HostTable:
 
     def fps(self, alive: bool | None = None) -> list[bytes]:
         """All foreign fingerprints, sorted; only the live or dead ones if asked."""
-        found = ((fp, self._hosts.get(fp)) for fp in self._known)
-        return [
-            fp
-            for fp, host in found
-            if host is not None and fp != self.own_fp and (alive is None or host.alive == alive)
-        ]
+        if alive is None:
+            return sorted(self._live + self._dead)
+        return list(self._live if alive else self._dead)
 
     def gone(self, most: int) -> list[Member]:
         """One position each of foreign hosts believed dead, those that were
@@ -415,6 +423,17 @@ class HostTable:
             host = self._hosts.get(ids.fingerprint(record.spki))
             if host is not None and host.seen < seen <= now:
                 host.seen = float(seen)
+
+
+def _take(fp: bytes, fps: list[bytes]) -> None:
+    """Out of a sorted list."""
+    del fps[bisect_left(fps, fp)]
+
+
+def _move(fp: bytes, old: list[bytes], new: list[bytes]) -> None:
+    """From one sorted list into another."""
+    _take(fp, old)
+    insort(new, fp)
 
 
 def _is_newer(incarnation: int, known: int) -> bool:
