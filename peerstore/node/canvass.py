@@ -46,6 +46,8 @@ LANES = 4
 THOROUGH = 300.0
 #: Failures in a row after which a host is taken for dead.
 SILENT = 2
+#: Seconds until hosts of a ring that nobody began say so.
+UNBEGUN = 60.0
 
 
 class Canvass:
@@ -79,6 +81,9 @@ class Canvass:
         self._failing: set[bytes] = set()
         #: Of our own disk, which fails every attempt while it is full.
         self._complaint = Complaint(clock.seconds)
+        #: Of a ring in which every host was to join another.
+        self._unbegun = Complaint(clock.seconds)
+        self._started: float | None = None
         self._rounds = Rounds(clock, self._begin, "voting")
         self._thorough = 0.0
 
@@ -145,7 +150,22 @@ class Canvass:
         await electorate.kept()
         if self._complaint.over():
             self._log.info("who votes here can be kept again")
+        self._look_for_the_first()
         return electorate.at_rest and not waiting
+
+    def _look_for_the_first(self) -> None:
+        """Say that the ring has no first host, if that lasts."""
+        if self._started is None:
+            self._started = self._clock.seconds()
+        waited = self._clock.seconds() - self._started >= UNBEGUN
+        electorate = self._electorate
+        others = any(not known.dead for fp, known in electorate.view.items() if fp != electorate.fp)
+        if waited and others and not electorate.knows_anything and self._unbegun.due():
+            self._log.warn(
+                "no node that is up here has begun a ring, so nothing is certain, and nothing is not found. Start the "
+                "one that did. If none did, for all were started with --join: stop one that holds nothing, and start "
+                "it with an empty data folder and without --join. This is said every ten minutes."
+            )
 
     # -- asking ------------------------------------------------------------------
 

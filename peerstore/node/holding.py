@@ -44,8 +44,9 @@ class Holding:
     :param pool: reaches the other hosts.
     :param entropy: gives random bytes.
     :param keep_hosts: puts the table of hosts on disk, where it has changed.
-    :param has_met: whether others of the ring were met before.  What they told
-        may not have come to the disk; such a node is never the first, which
+    :param is_first: whether nobody was named whom this node is to join.  Only
+        such a node begins a ring.  One that reaches none of those it is to
+        join, being new or having lost its disk while all others are down,
         would say of all that they have that it is not there.
     """
 
@@ -64,10 +65,10 @@ class Holding:
         ranges: Ranges,
         entropy: Callable[[int], bytes],
         keep_hosts: Callable[[], Coroutine[Any, Any, None]],
-        has_met: bool = False,
+        is_first: bool = True,
     ) -> None:
         fp = ring.fp
-        self._has_met = has_met
+        self._is_first = is_first
         self._clock = clock
         self._ring = ring
         self._told: list[Callable[[int], None]] = []
@@ -182,5 +183,5 @@ class Holding:
     def _perhaps_first(self) -> None:
         """A node that is alone, and never met anybody, begins a ring: it is
         the one that votes there, until others come."""
-        if not self._has_met and self._ring.status == MEMBER and self._ring.alone and not self._hosts.fps():
+        if self._is_first and self._ring.status == MEMBER and self._ring.alone and not self._hosts.fps():
             self.electorate.found()

@@ -337,8 +337,8 @@ class NodeService(Service):
             ranges,
             self._entropy,
             self._keep_hosts,
-            # Its settings are those of a ring that others began.
-            bool(config.join) and self._settled,
+            # Our own address is named by who was told to name one.
+            not set(config.join) - {self.address},
         )
         electorate = holding.electorate
         copier = Copier(
@@ -390,10 +390,12 @@ class NodeService(Service):
         self._saved_version, self._saved_changes = version, changes
 
     async def _save_hosts(self) -> None:
-        if self.hosts.version == self._saved_version or not self._opened:
+        if not self._opened:
             return
         try:
-            await self._write_hosts()
+            if self.hosts.version != self._saved_version:
+                await self._write_hosts()
+            # Whoever votes may have written the hosts before.
             if self.ring is not None and not self.ring.alone:
                 await self._keep_settings()
         except StorageError as error:

@@ -344,7 +344,8 @@ class Joiner:
         if host.bootstrap and not self._said_alone and not host.strangers.met:
             self._said_alone = True
             self._log.warn(
-                "nobody answers at {where}; this node starts alone and joins when somebody does",
+                "nobody answers at {where}; this node starts alone and joins when somebody does. A new node calls "
+                "nothing certain until then; if it is to be the first of a ring, start it without --join",
                 where=", ".join(host.bootstrap),
             )
         host.become_member(alone=True)

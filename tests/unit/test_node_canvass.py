@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -67,10 +68,13 @@ class _Exchange:
 class CanvassTestCase(SynchronousTestCase):
     """One who began the ring, and two whom it has just heard of."""
 
+    begun = True
+
     def setUp(self) -> None:
         """Our own round is yet to come."""
         self.hall = Hall("abc")
-        self.hall.found("a")
+        if self.begun:
+            self.hall.found("a")
         self.me = self.hall["a"]
         self.others = Others(self.hall)
         self.exchange = _Exchange()
@@ -111,6 +115,30 @@ class CanvassTests(CanvassTestCase):
         self.exchange.before = lambda: self.retire("b", "c")
         self.successResultOf(self.canvass.round())
         self.assertEqual(self.exchange.ran, 1)
+
+
+class UnbegunTests(CanvassTestCase):
+    """All hosts of a ring were told to join each other."""
+
+    begun = False
+
+    def rounds(self, seconds: float) -> int:
+        """How often it was said in that time."""
+        with capturedLogs() as said:
+            for _ in range(int(seconds / 10)):
+                self.successResultOf(self.canvass.round())
+                self.hall.clock.advance(10)
+        return sum("has begun a ring" in (formatEvent(event) or "") for event in said)
+
+    def test_it_is_said_when_it_lasts(self) -> None:
+        """After a minute, and then every ten."""
+        self.assertEqual([self.rounds(60), self.rounds(60), self.rounds(500), self.rounds(120)], [0, 1, 0, 1])
+
+    def test_not_once_somebody_began(self) -> None:
+        """It may come late, if it was away."""
+        self.assertEqual(self.rounds(30), 0)
+        self.me.electorate.found()
+        self.assertEqual(self.rounds(300), 0)
 
 
 class SlowDiskTests(CanvassTestCase):

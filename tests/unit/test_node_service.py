@@ -199,11 +199,12 @@ class AloneTests(SynchronousTestCase):
         self.nodes = Nodes()
         self.told = Told(self)
 
-    def test_who_has_met_a_ring_never_votes_alone(self) -> None:
+    def test_who_is_to_join_others_never_votes_alone(self) -> None:
         """The power went before what it was told of the others was on its
-        disk: it waits for them.  Who never met anybody, or is told of nobody,
-        begins a ring."""
-        for kept, join, begins in ((True, ["a"], False), (False, ["a"], True), (True, [], True)):
+        disk, or its disk is a new one, and all the others are down: it waits
+        for them.  Who is told of nobody, or of itself, begins a ring."""
+        cases = ((True, ["a"], False), (False, ["a"], False), (True, [], True), (False, [], True), (False, ["b"], True))
+        for kept, join, begins in cases:
             disk = MemoryDisk()
             if kept:
                 for name, value in (("copies", b"3"), ("virtual-nodes", b"1")):
