@@ -229,6 +229,8 @@ class Copier:
         post.needed = vote.needed
 
     async def _keep_here(self, posts: Sequence[_Posted]) -> None:
+        if self._keeper.closed:
+            return
         try:
             await self._keeper.write([post.item for post in posts])
         except StorageError as error:

@@ -19,6 +19,7 @@ from peerstore.node.duties import Duties
 from peerstore.node.duty import share_of
 from peerstore.node.electorate import Electorate
 from peerstore.node.exchange import Exchange
+from peerstore.node.keeper import Keeper
 from peerstore.node.replicate import Replicator
 from peerstore.node.strays import Strays
 from peerstore.ring.host import RingHost
@@ -45,6 +46,7 @@ class Farewell:
         self,
         clock: IReactorTime,
         store: INodeStore,
+        keeper: Keeper,
         ring: RingHost,
         hosts: HostTable,
         electorate: Electorate,
@@ -58,6 +60,7 @@ class Farewell:
     ) -> None:
         self._clock = clock
         self._store = store
+        self._keeper = keeper
         self._ring = ring
         self._hosts = hosts
         self._electorate = electorate
@@ -110,22 +113,40 @@ class Farewell:
         self._log.info("this node hands over what it holds, to leave the ring for good")
         await self._replicator.stop()
         self._electorate.withdraw()
-        await self._all_with_others(say)
+        while not await self._is_all_for_sure(say):
+            await deferLater(self._clock, AGAIN)
+        # Not before: who is not in the ring any more hears nothing of who
+        # comes, goes, or is retired, and could wait for the dead for ever.
         await self._ring.leave(retired=True)
-        # Clients may have brought more until a moment ago.
-        await self._all_with_others(say)
         self._log.info("all that this node held is with others: it is retired")
 
-    async def _all_with_others(self, say: Callable[[int], None]) -> None:
+    async def _is_all_for_sure(self, say: Callable[[int], None]) -> bool:
+        """Hand everything over, and look once more when nothing is taken any
+        more; true with the keeper closed.
+
+        Clients bring things until the last moment: of what was taken after
+        the last look nobody would know."""
         while not await self._is_with_others(say):
             await deferLater(self._clock, AGAIN)
+        await self._keeper.close()
+        sure = False
+        try:
+            sure = await self._is_with_others(say)
+        finally:
+            if not sure:
+                self._keeper.reopen()
+        return sure
 
     async def _is_with_others(self, say: Callable[[int], None]) -> bool:
         """Hand over once more; whether nothing is left, and nothing came meanwhile."""
         self._canvass.ring_changed()
         try:
             before = await self._store.range_digest(_ALL, _ALL, ALL_KINDS)
-            enough = max(1, min(self._copies, self._duties.others()))
+            others = self._duties.others()
+            if not others:
+                # All are away: there is nobody of whom it could be lacking.
+                return False
+            enough = min(self._copies, others)
             left = await self._strays.round(enough, drop=False)
             after = await self._store.range_digest(_ALL, _ALL, ALL_KINDS)
         except StorageError as error:

@@ -86,7 +86,7 @@ class Holding:
         self.strays = strays = Strays(store, duties, electorate, exchange, hosts, pool, clock)
         self.replicator = replicator = Replicator(clock, duties, exchange, strays, debts, hosts, fp, copies)
         self.farewell = Farewell(
-            clock, store, ring, hosts, electorate, canvass, duties, strays, replicator, exchange, debts, copies
+            clock, store, keeper, ring, hosts, electorate, canvass, duties, strays, replicator, exchange, debts, copies
         )
         self.mender = Mender(
             clock,

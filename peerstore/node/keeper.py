@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from peerstore import ids
+from peerstore.errors import StorageError
 from peerstore.interfaces import INodeStore
 from peerstore.items import Item
 from peerstore.node.admission import Admission
@@ -41,6 +43,27 @@ class Keeper:
         self.store = store
         self._admission = admission
         self._watchers = watchers
+        self._writing = 0
+        self._last: Deferred[None] | None = None
+        self.closed = False
+
+    def close(self) -> Deferred[None]:
+        """Keep nothing more; fires once nothing is being written.
+
+        Who goes for good looks after what it holds then: nobody is told any
+        more that something was kept here."""
+        self.closed = True
+        if not self._writing:
+            return succeed(None)
+        if self._last is None:
+            self._last = Deferred()
+        ended: Deferred[None] = Deferred()
+        self._last.addBoth(lambda _: ended.callback(None))
+        return ended
+
+    def reopen(self) -> None:
+        """Keep things again."""
+        self.closed = False
 
     async def judge(self, items: Sequence[Item]) -> list[Verdict]:
         """A verdict for each item; nothing is written."""
@@ -60,11 +83,21 @@ class Keeper:
     async def write(self, items: Sequence[Item]) -> int:
         """Store judged items; how many were new.
 
-        :raises peerstore.errors.StorageError: and then none was stored.
+        :raises peerstore.errors.StorageError: and then none was stored, as
+            when we are closed.
         """
         if not items:
             return 0
-        new: list[bool] = await self.store.put(items)
+        if self.closed:
+            raise StorageError("This node leaves the ring for good.", "The others of the ring keep it.")
+        self._writing += 1
+        try:
+            new: list[bool] = await self.store.put(items)
+        finally:
+            self._writing -= 1
+            if not self._writing and self._last is not None:
+                last, self._last = self._last, None
+                last.callback(None)
         self._watchers.stored(item.key for item, fresh in zip(items, new, strict=True) if fresh)
         return sum(new)
 

@@ -215,6 +215,32 @@ class ForGoodTests(FarewellTestCase):
         votes = [self.holding(ring, "b").electorate.vote(item.key.ring_id).name for item in THINGS]
         self.assertTrue(any(votes))
 
+    def test_all_others_go_dark_at_its_last_look(self) -> None:
+        """It stays until they are back, or others in their place, and hears of
+        it: then it goes.  It takes things as long as it stays."""
+        ring = self.filled("abcd")
+        keeper = self.holding(ring, "b").mender._keeper
+        close, dark = keeper.close, ["a", "c", "d"]
+
+        def at_that_moment() -> Deferred[None]:
+            while dark:
+                ring.world.hosts[dark.pop()].crash(silent=True)
+            return close()
+
+        self.patch(keeper, "close", at_that_moment)
+        ended, _ = self.retiring(ring, "b")
+        ring.until("the power cut", lambda: not dark, 300.0)
+        ring.run(30.0)
+        self.assertEqual(ended, [])
+        self.assertFalse(keeper.closed)
+        for name in "acd":
+            ring.world.start(name, "b")
+        ring.until("the end", lambda: ended, 300.0)
+        self.assertEqual((ended, keeper.closed), ([None], True))
+        ring.world.hosts["b"].crash()
+        ring.run(60.0)
+        self.check_held(ring)
+
     def test_two_requests(self) -> None:
         """Asked twice, it is one farewell, and both are told how it goes."""
         ring = self.filled("abcd")
