@@ -19,8 +19,9 @@ from peerstore.gateway.ask import ask
 from peerstore.interfaces import IPeerPool
 from peerstore.items import Kind
 from peerstore.node.arcs import Arc
-from peerstore.node.electorate import Electorate, Taken
+from peerstore.node.electorate import Electorate
 from peerstore.node.exchange import Exchange, Task
+from peerstore.node.intake import Taken
 from peerstore.node.ranges import Ranges
 from peerstore.node.rounds import Rounds
 from peerstore.node.suspicions import Suspicions

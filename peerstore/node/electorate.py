@@ -8,7 +8,7 @@ concerns us, with the positions of the hosts that we know, and kept on disk
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -18,30 +18,20 @@ from peerstore.errors import StorageError
 from peerstore.interfaces import INodeStore
 from peerstore.node import votes
 from peerstore.node.arcs import Arc, ArcMap
+from peerstore.node.intake import Intake, Taken, full_voters
 from peerstore.node.latest import Latest
 from peerstore.node.roll import SETTING, Roll, standings
-from peerstore.node.votes import ArcVotes, Covered, Name, Sealed, Standing, is_open, name_digest
+from peerstore.node.votes import ArcVotes, Sealed, Standing, is_open, name_digest
 from peerstore.ring.hosts import HostTable
 from peerstore.wire.bodies import Vote
 from peerstore.wire.voting import ArcTold, HostStanding
 
-__all__ = ["Electorate", "Taken"]
+__all__ = ["Electorate"]
 
 #: A host counts its lives, and begins where the clock stands.  One that is
 #: further ahead than this of what was known, and of the time, is made up.
 LEAP = 1 << 40
 _NOTHING = ArcVotes()
-
-
-class Taken(NamedTuple):
-    """One answer of another host about one arc, from after it had taken our
-    view over."""
-
-    after: int
-    through: int
-    sealed: Sealed
-    capable: bool
-    covered: Covered
 
 
 class Electorate:
@@ -80,7 +70,7 @@ class Electorate:
         self.born = 0
         self.view: dict[bytes, Standing] = {}
         self._arcs: ArcMap[ArcVotes] = ArcMap(_NOTHING)
-        self._answers: ArcMap[tuple[Sealed, ...]] = ArcMap(())
+        self._intake = Intake()
         #: The names that arcs have, by the identity of their state; see :meth:`vote`.
         self._names: dict[int, tuple[ArcVotes, bytes]] = {}
         self._needed = ((-1, -1), 1)
@@ -305,12 +295,7 @@ class Electorate:
 
     def took(self, taken: Taken) -> None:
         """All that a host has in an arc is here now."""
-        sealed = taken.sealed
-
-        def with_it(known: tuple[Sealed, ...]) -> tuple[Sealed, ...]:
-            return tuple(sorted([*(one for one in known if one.fp != sealed.fp), sealed]))
-
-        self._answers.change(taken.after, taken.through, with_it)
+        self._intake.add(taken)
 
     def judge(self, asked: Callable[[ArcVotes], frozenset[bytes]]) -> int:
         """Become a voter wherever enough was taken in; for how many arcs.
@@ -324,29 +309,20 @@ class Electorate:
         for arc in self.arcs():
             if arc.value.full:
                 continue
-            for part in self._answers.between(arc.after, arc.through):
-                # Only of this very list: the same voters may have been called
-                # before, and others in between, of whom an answer from then
-                # knows nothing.
-                valid = tuple(one for one in part.value if one.name[0] == arc.value.named)
-                answers.append(part._replace(value=valid))
-                alone = asked(arc.value) <= {one.fp for one in valid}
-                new = votes.judged(arc.value, self.fp, self.born, valid, retired, alone)
+            for part in self._intake.of(arc):
+                answers.append(part)
+                alone = asked(arc.value) <= {one.fp for one in part.value}
+                new = votes.judged(arc.value, self.fp, self.born, part.value, retired, alone)
                 if new != arc.value:
                     ready.append(Arc(part.after, part.through, new))
         for arc in ready:
             self._change(arc.after, arc.through, lambda _, new=arc.value: new)  # type: ignore[misc]
-        self._answers = ArcMap(())
-        self._answers.replace(answers)
+        self._intake.keep_only(answers)
         return len(ready)
 
     def settle(self, answers: Sequence[Taken]) -> None:
         """Forget the history of arcs for which W voters are full in one name."""
-        agreed: ArcMap[tuple[tuple[bytes, Name], ...]] = ArcMap(())
-        for one in answers:
-            if one.capable and one.sealed.full:
-                entry = (one.sealed.fp, one.sealed.name)
-                agreed.change(one.after, one.through, lambda known, entry=entry: (*known, entry))  # type: ignore[misc]
+        agreed = full_voters(answers)
         needed = self.needed
         for arc in self.arcs():
             for part in agreed.between(arc.after, arc.through):
@@ -397,7 +373,7 @@ class Electorate:
         had: what it said in earlier ones, it does not remember."""
         self.life = max(least, int(self._wall()), 1)
         self.view[self.fp] = Standing(self.life, votes.GONE if self._withdrawn else 0)
-        self._answers = ArcMap(())
+        self._intake.clear()
         for arc in self._arcs.arcs():
             self._change(arc.after, arc.through, votes.restarted)
         self._changed()

@@ -41,12 +41,13 @@ def retire_that_exits_early() -> contextlib.AbstractContextManager[None]:
     """It hands over what it can, once, and goes."""
 
     def make(real: Any) -> Any:
-        async def once(self: Any, say: Any) -> None:
+        async def once(self: Any, say: Any) -> bool:
             say(await self._strays.round(1, drop=False))
+            return True
 
         return once
 
-    return replaced(Farewell, "_all_with_others", make)
+    return replaced(Farewell, "_is_all_for_sure", make)
 
 
 def ack_before_fsync() -> contextlib.AbstractContextManager[None]:

@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 
 from peerstore import ids
 from peerstore.node.arcs import Arc
-from peerstore.node.electorate import Electorate, Taken
+from peerstore.node.electorate import Electorate
+from peerstore.node.intake import Taken
 from peerstore.node.votes import ArcVotes, Sealed
 from peerstore.ring.hosts import HostTable
 from peerstore.storage.memory_store import MemoryDisk, MemoryNodeStore

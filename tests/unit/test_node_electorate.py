@@ -330,7 +330,7 @@ class StaleTests(SynchronousTestCase):
         hall.talk(self.order)
         for name in self.order:
             hall[name].judge()
-            held = [arc for arc in hall[name].electorate._answers.arcs() if arc.value]
+            held = [arc for arc in hall[name].electorate._intake._answers.arcs() if arc.value]
             self.assertEqual(held, [])
 
     def test_a_list_of_which_all_are_retired(self) -> None:
