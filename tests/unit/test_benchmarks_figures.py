@@ -108,7 +108,8 @@ class SmallRunTests(SynchronousTestCase):
 
     def made(self, figure: str) -> list:
         """The rows of a tiny run."""
-        return chord_figures.MAKERS[figure](chord_figures.TINY)
+        made = chord_figures.parts(chord_figures.TINY)[figure]
+        return [row for make in made.values() for row in make()]
 
     def of(self, made: list, what: str) -> list[float]:
         """What was found under that name, case by case."""
@@ -232,10 +233,22 @@ class PageTests(SynchronousTestCase):
     def test_rows_are_kept(self) -> None:
         """A file of rows is read back as it was written."""
         path = Path(self.mktemp())
-        path.write_text(chord_figures.json.dumps({"P1": self.rows()}), encoding="utf-8")
-        self.assertEqual(chord_figures._kept(path), {"P1": self.rows()})
+        kept = {"P1": {"all": self.rows()}}
+        path.write_text(chord_figures.json.dumps(kept), encoding="utf-8")
+        self.assertEqual(chord_figures._kept(path), kept)
         self.assertEqual(chord_figures._kept(Path(self.mktemp())), {})
+
+    def test_parts_stand_in_order(self) -> None:
+        """Whichever was there first; what is missing is left out."""
+        every = chord_figures.parts(chord_figures.QUICK)
+        names = list(every["C2"])
+        self.assertEqual(names[:2], ["R = 0.05", "R = 0.05, shipped"])
+        first, second = self.rows()
+        kept = {"C2": {names[3]: [second], names[1]: [first]}}
+        self.assertEqual(chord_figures._rows("C2", kept, every), [first, second])
+        self.assertEqual(chord_figures._rows("F1", kept, every), [])
 
     def test_what_docs_show_is_there(self) -> None:
         """Every plot that can be made has a figure that is explained."""
-        self.assertEqual(set(pages.ABOUT), set(chord_figures.MAKERS))
+        self.assertEqual(set(pages.ABOUT), set(chord_figures.FIGURES))
+        self.assertEqual(set(pages.ABOUT), set(chord_figures.parts(chord_figures.FULL)))
