@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +15,9 @@ from peerstore.errors import PeerStoreError, StorageError, UsageError
 from peerstore.items import ItemKey, Kind
 from peerstore.sim.data_places import Places, key_on_disk
 from peerstore.sim.data_schedule import Phase
+from peerstore.sim.data_user import Device
 from peerstore.sim.host import SimHost
+from peerstore.sim.network import Cut
 from peerstore.sim.schedule import Event
 from peerstore.sim.world import World
 
@@ -26,17 +29,25 @@ TOLD_LATE = 10.0
 CALM = 8.0
 #: Kinds of which a read can say that there is nothing.
 VOTED = (Kind.HEAD, Kind.LOG)
+#: Seconds between two questions that are asked behind a cut.
+SPARING = 1.0
 
 
 class Havoc:
     """Applies the events of phases, and takes all of them back.
 
     :param places: told of disks that are lost, and of machines that are gone.
+    :param devices: those that may ask.
     """
 
-    def __init__(self, world: World, places: Places) -> None:
+    def __init__(self, world: World, places: Places, devices: Sequence[Device] = ()) -> None:
         self.world = world
         self.places = places
+        self.devices = devices
+        #: Cuts in force: whom each keeps from whom.
+        self._cuts: list[tuple[Cut, Sequence[str], Sequence[str]]] = []
+        #: When each device was last made to ask.
+        self._asked: dict[str, float] = {}
         self.faults: Counter[str] = Counter()
         #: Counts phases: what belongs to an earlier one is over.
         self._now = 0
@@ -62,6 +73,7 @@ class Havoc:
         self._promise = None
         self._troubled = world.clock.seconds()
         world.network.heal()
+        self._cuts.clear()
         self._quick_disks()
         for host in world.running():
             if host.process is not None:
@@ -75,6 +87,8 @@ class Havoc:
 
     def promised(self, key: ItemKey) -> None:
         """A user was just told that something new is certain."""
+        if key.kind in VOTED:
+            self._ask_behind(key)
         event = self._promise
         if event is None:
             return
@@ -84,6 +98,23 @@ class Havoc:
         elif key.kind in VOTED and len(self._having(key)) > 1:
             self._promise = None
             self._after(0.0, self._corner, event, key)
+
+    def _ask_behind(self, key: ItemKey) -> None:
+        """Who is cut off from all that have it asks for it at once, if it has
+        a right to: whoever is asked there knows nothing of it, and must not
+        say so as if it were for all."""
+        having, now = self._having(key), self.world.clock.seconds()
+        for device in self.devices:
+            recent = now - self._asked.get(device.machine, -math.inf) < SPARING
+            if device.owner != key.owner or recent or not having:
+                continue
+            if all(self._is_cut(device.machine, name) for name in having):
+                self._asked[device.machine] = now
+                self.faults["asked behind"] += 1
+                self._after(0.0, device.look_for, key)
+
+    def _is_cut(self, one: str, other: str) -> bool:
+        return any((one in a and other in b) or (one in b and other in a) for _, a, b in self._cuts)
 
     def _if_still(self, phase: int, function: Callable[..., None], *args: Any) -> None:
         if self._now == phase and not self.world.problems:
@@ -314,4 +345,9 @@ class Havoc:
 
     def _cut(self, a: Sequence[str], b: Sequence[str], one_way: bool, seconds: float) -> None:
         cut = self.world.cut(a, b, one_way)
-        self._after(seconds, self.world.mend, cut)
+        self._cuts.append((cut, a, b))
+        self._after(seconds, self._mend, cut)
+
+    def _mend(self, cut: Cut) -> None:
+        self._cuts = [one for one in self._cuts if one[0] is not cut]
+        self.world.mend(cut)

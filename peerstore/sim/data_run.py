@@ -114,7 +114,7 @@ class _Run:
             Device(self.world, self.oracle, machine, person, names, setting.pause)
             for machine, person in zip(DEVICES, people, strict=True)
         ]
-        self.havoc = Havoc(self.world, self.places)
+        self.havoc = Havoc(self.world, self.places, self.devices)
         self.oracle.promised = self.havoc.promised
         self._failed_at: float | None = None
         self._slowest = 0.0

@@ -21,7 +21,7 @@ from peerstore.files.chunk import chunk_item, seal_chunk
 from peerstore.files.head import Version, decode_head, head_item, replaces, winner
 from peerstore.gateway.gateway import Gateway
 from peerstore.gateway.results import LogRead, Outcome
-from peerstore.items import Item, Kind
+from peerstore.items import Item, ItemKey, Kind
 from peerstore.sim.data_oracle import Oracle
 from peerstore.sim.data_schedule import drawn
 from peerstore.sim.world import World
@@ -33,6 +33,8 @@ __all__ = ["ENDS", "Device", "log_of", "owner_of", "read_log"]
 
 #: The longest that any call may take (s), beyond its patience.
 ENDS = 180.0
+#: The patience (s) of what is asked behind a cut.
+BEHIND = 1.0
 #: Paths of one person, and contents: equal ones are posted more than once.
 FILES = 6
 CONTENTS = 40
@@ -106,6 +108,8 @@ class Device:
         self.operations: Counter[str] = Counter()
         self._stop = True
         self._busy = False
+        #: Questions that were put to it, and are under way.
+        self._looking = 0
 
     # -- its life ----------------------------------------------------------------
 
@@ -122,10 +126,16 @@ class Device:
         """Begin nothing more."""
         self._stop = True
 
+    def look_for(self, key: ItemKey) -> None:
+        """Ask for a head's resource, or for the log, whatever else is under way."""
+        self._looking += 1
+        looking = Deferred.fromCoroutine(self._look_for(key))
+        looking.addErrback(lambda failure: self._world.problem(f"{self.machine}: {failure.getTraceback()}"))
+
     @property
     def idle(self) -> bool:
         """Whether it does nothing, and has nothing under way."""
-        return not self._busy
+        return not (self._busy or self._looking)
 
     async def _live(self) -> None:
         while not self._stop:
@@ -277,6 +287,20 @@ class Device:
                 found = await self._call(gateway.get_chunks(hashes, patience), "get_chunks")
                 self._oracle.chunks_read(mark, self.owner, hashes, dict(found or {}).values(), rest)
         return bool(read.complete)
+
+    async def _look_for(self, key: ItemKey) -> None:
+        mark, gateway = self._oracle.mark(), self._world.client(self.machine, self._hosts)
+        if key.kind is Kind.LOG:
+            read = await self._call(Deferred.fromCoroutine(read_log(gateway, self.owner, BEHIND)), "read_log")
+            if read:
+                self._oracle.log_read(mark, key.ring_id, self.owner, read.items, read.complete)
+        else:
+            read = await self._call(gateway.get_heads(key.ring_id, self.owner, (), BEHIND), "get_heads")
+            if read:
+                self._oracle.heads_read(mark, key.ring_id, self.owner, (), read.items, read.complete)
+        if read:
+            self._count_read(read.complete)
+        self._looking -= 1
 
     async def _read_old(self) -> None:
         """A version by its name, whatever replaced it."""

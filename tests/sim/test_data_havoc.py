@@ -51,6 +51,21 @@ class HavocTests(SynchronousTestCase):
             results = [run(self.CORNERED, seed=seed) for seed in range(1, 4)]
         self.assertIn(["certain"], [result.violated[:1] for result in results])
 
+    #: One host and one of a person's two devices are cut off from all others.
+    APART = Event(10.0, "isolate", ((HOSTS[1], "user-b"), (HOSTS[0], *HOSTS[2:], "user-a", "user-c")), 40.0)
+
+    def test_behind_a_cut_somebody_asks_at_once(self) -> None:
+        """For what was just promised where nobody has it: it is not known there."""
+        result = run(self.APART)
+        self.assertEqual(result.problems, [])
+        self.assertGreater(result.faults["asked behind"], 2)
+
+    def test_whoever_believes_one_answer_is_found_out(self) -> None:
+        """By the same scene."""
+        with BUGS["not-found from one answer"].put_in():
+            results = [run(self.APART, seed=seed) for seed in range(1, 4)]
+        self.assertIn(["certain"], [result.violated[:1] for result in results])
+
     def test_things_rot(self) -> None:
         """Some bits turn over, are found, and the things are there again."""
         result = run(Event(10.0, "rot", (HOSTS[1:2],), 0.0, 5.0))
