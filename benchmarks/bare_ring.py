@@ -200,16 +200,22 @@ class BareNet:
         return hosts
 
     @staticmethod
-    def wake(hosts: Iterable[BareHost]) -> None:
+    def wake(hosts: Iterable[BareHost], seeking: bool = True) -> None:
         """Hosts of a ring that stands begin their upkeep, as slow as it is
-        where all has been quiet for long."""
+        where all has been quiet for long.
+
+        :param seeking: look for others and at fingers as newcomers do, often
+            at first; else as seldom as the rest.
+        """
         for host in hosts:
             ring = host.ring
             for fp in ring.hosts.fps():
                 ring.hosts.alive(fp)
             ring._period = ring._longest
             ring._upkeep.start(now=False)
-            ring._seeker.start()
+            if not seeking:
+                ring._seeker._period = ring._seeker._longest
+            ring._seeker._rounds.start(now=seeking)
             if ring.knows_all:
                 ring.gossip.start()
 

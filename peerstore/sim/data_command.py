@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 import click
+from twisted.logger import globalLogBeginner
 
 from peerstore.sim.data_many import DataTally, data_row, data_table
 from peerstore.sim.data_run import DataResult, run_data
@@ -43,6 +44,9 @@ def data(
 ) -> None:
     """Users put, replace, delete and read while hosts come, go, lose their
     disks and are cut off.  The exit status says whether every promise was kept."""
+    # A node's failures are problems of its run.  What is logged between runs
+    # is of the dead of the last one, which were thrown away.
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
     if seeds is not None or minutes is not None:
         _many(seeds, minutes, first, cores or multiprocessing.cpu_count(), as_json)
         return
