@@ -1,0 +1,1 @@
+The ring and the data on it are tried out by thousands of simulated hours of crashes, cuts, lost disks and rot; `peerstore-sim` runs, shrinks and replays them, and docs/testing says which bugs they catch. The figures that the papers on Chord published are in docs/ring, beside ours.
