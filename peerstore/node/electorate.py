@@ -303,10 +303,13 @@ class Electorate:
         :param asked: the live hosts that would have to be asked about an arc
             before we may count ourselves.
         """
-        retired = frozenset(fp for fp in self.view if self._hosts.is_retired(fp))
+        arcs = self.arcs()
+        # Whoever came after a host was retired has it in no view of its own.
+        named = {fp for arc in arcs for one in arc.value.history for fp in one.hosts}
+        retired = frozenset(fp for fp in named if self._hosts.is_retired(fp))
         ready: list[Arc[ArcVotes]] = []
         answers: list[Arc[tuple[Sealed, ...]]] = []
-        for arc in self.arcs():
+        for arc in arcs:
             if arc.value.full:
                 continue
             for part in self._intake.of(arc):

@@ -349,6 +349,24 @@ class StaleTests(SynchronousTestCase):
         second.judge()
         self.assertTrue(second.at(self.key).capable)
 
+    def test_one_who_was_retired_before_we_came(self) -> None:
+        """We never knew it, and its word is waited for no more than by those who did."""
+        hall = self.hall
+        first, second, third = self.order[:3]
+        hall.found(first)
+        hall.talk(first + second)
+        hall[second].table.retire(fp_of(first))
+        hall[second].electorate.review()
+        newcomer = hall[third]
+        newcomer.table.retire(fp_of(first))
+        newcomer.take(newcomer.ask(hall[second]))
+        self.assertNotIn(fp_of(first), newcomer.electorate.view)
+        known = {fp for one in newcomer.at(self.key).history for fp in one.hosts}
+        self.assertIn(fp_of(first), known)
+        newcomer.take(newcomer.ask(hall[second]))
+        newcomer.judge()
+        self.assertTrue(newcomer.at(self.key).full)
+
 
 class LeftTests(SynchronousTestCase):
     """An arc that others vote on now, and what was known of it."""
