@@ -163,7 +163,7 @@ class Canvass:
         others = any(not known.dead for fp, known in electorate.view.items() if fp != electorate.fp)
         if waited and others and not electorate.knows_anything and self._unbegun.due():
             self._log.warn(
-                "no node that is up here has begun a ring, so nothing is certain, and nothing is not found. Start the "
+                "no node that is up here has begun a ring, so no write is certain and no read complete. Start the "
                 "one that did. If none did, for all were started with --join: stop one that holds nothing, and start "
                 "it with an empty data folder and without --join. This is said every ten minutes."
             )

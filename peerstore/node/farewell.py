@@ -128,9 +128,9 @@ class Farewell:
         the last look nobody would know."""
         while not await self._is_with_others(say):
             await deferLater(self._clock, AGAIN)
-        await self._keeper.close()
         sure = False
         try:
+            await self._keeper.close()
             sure = await self._is_with_others(say)
         finally:
             if not sure:

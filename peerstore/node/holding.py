@@ -65,7 +65,7 @@ class Holding:
         ranges: Ranges,
         entropy: Callable[[int], bytes],
         keep_hosts: Callable[[], Coroutine[Any, Any, None]],
-        is_first: bool = True,
+        is_first: bool,
     ) -> None:
         fp = ring.fp
         self._is_first = is_first

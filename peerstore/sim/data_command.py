@@ -44,10 +44,8 @@ def data(
 ) -> None:
     """Users put, replace, delete and read while hosts come, go, lose their
     disks and are cut off.  The exit status says whether every promise was kept."""
-    # A node's failures are problems of its run.  What is logged between runs
-    # is of the dead of the last one, which were thrown away.
-    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
     if seeds is not None or minutes is not None:
+        _log_to_nobody()
         _many(seeds, minutes, first, cores or multiprocessing.cpu_count(), as_json)
         return
     seed = 1 if seed is None else seed
@@ -123,6 +121,13 @@ def _tell(result: DataResult, as_json: bool, command: str) -> None:
         click.echo(f"Replay it with: {command}")
         sys.exit(1)
     click.echo("every promise was kept")
+
+
+def _log_to_nobody() -> None:
+    """A node's failures are problems of its run, which is run again, alone,
+    to see more of it.  What is logged between runs is of the dead of the last
+    one, which were thrown away."""
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
 
 
 def _many(seeds: str | None, minutes: float | None, first: int | None, cores: int, as_json: bool) -> None:

@@ -40,7 +40,7 @@ class Havoc:
     :param devices: those that may ask.
     """
 
-    def __init__(self, world: World, places: Places, devices: Sequence[Device] = ()) -> None:
+    def __init__(self, world: World, places: Places, devices: Sequence[Device]) -> None:
         self.world = world
         self.places = places
         self.devices = devices

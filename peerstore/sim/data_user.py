@@ -131,6 +131,10 @@ class Device:
         self._looking += 1
         looking = Deferred.fromCoroutine(self._look_for(key))
         looking.addErrback(lambda failure: self._world.problem(f"{self.machine}: {failure.getTraceback()}"))
+        looking.addCallback(lambda _: self._looked())
+
+    def _looked(self) -> None:
+        self._looking -= 1
 
     @property
     def idle(self) -> bool:
@@ -270,12 +274,9 @@ class Device:
 
     async def read_path(self, gateway: Gateway, path: int, patience: float, rest: bool = False) -> bool:
         """Read one path; whether the read was complete."""
-        resource, mark = resource_of(self.owner, path), self._oracle.mark()
-        read = await self._call(gateway.get_heads(resource, self.owner, (), patience), "get_heads")
+        read = await self._heads(gateway, resource_of(self.owner, path), (), patience)
         if not read:
             return False
-        self._count_read(read.complete)
-        self._oracle.heads_read(mark, resource, self.owner, (), read.items, read.complete)
         versions = [decode_head(item) for item in read.items]
         self._learn(path, versions)
         newest = winner(versions)
@@ -289,38 +290,39 @@ class Device:
         return bool(read.complete)
 
     async def _look_for(self, key: ItemKey) -> None:
-        mark, gateway = self._oracle.mark(), self._world.client(self.machine, self._hosts)
+        gateway = self._world.client(self.machine, self._hosts)
         if key.kind is Kind.LOG:
-            read = await self._call(Deferred.fromCoroutine(read_log(gateway, self.owner, BEHIND)), "read_log")
-            if read:
-                self._oracle.log_read(mark, key.ring_id, self.owner, read.items, read.complete)
+            await self._whole_log(gateway, BEHIND)
         else:
-            read = await self._call(gateway.get_heads(key.ring_id, self.owner, (), BEHIND), "get_heads")
-            if read:
-                self._oracle.heads_read(mark, key.ring_id, self.owner, (), read.items, read.complete)
+            await self._heads(gateway, key.ring_id, (), BEHIND)
+
+    async def _heads(self, gateway: Gateway, resource: bytes, elements: tuple[bytes, ...], patience: float) -> Any:
+        """Ask for heads, the newest or those named, and have the answer looked at."""
+        mark = self._oracle.mark()
+        read = await self._call(gateway.get_heads(resource, self.owner, elements, patience), "get_heads")
         if read:
             self._count_read(read.complete)
-        self._looking -= 1
+            self._oracle.heads_read(mark, resource, self.owner, elements, read.items, read.complete)
+        return read
+
+    async def _whole_log(self, gateway: Gateway, patience: float) -> None:
+        """Ask for all of the log, and have the answer looked at."""
+        mark = self._oracle.mark()
+        asking = Deferred.fromCoroutine(read_log(gateway, self.owner, patience))
+        read = await self._call(asking, "read_log")
+        if read:
+            self._count_read(read.complete)
+            self._oracle.log_read(mark, log_of(self.owner), self.owner, read.items, read.complete)
 
     async def _read_old(self) -> None:
         """A version by its name, whatever replaced it."""
         heads = self._oracle.of(self.owner, Kind.HEAD)
         if heads:
             known = heads[self._number("version") % len(heads)]
-            mark, resource, element = self._oracle.mark(), known.key.ring_id, known.key.element
-            asking = self._reader().get_heads(resource, self.owner, (element,), self._patience())
-            read = await self._call(asking, "get_heads")
-            if read:
-                self._count_read(read.complete)
-                self._oracle.heads_read(mark, resource, self.owner, (element,), read.items, read.complete)
+            await self._heads(self._reader(), known.key.ring_id, (known.key.element,), self._patience())
 
     async def _read_log(self) -> None:
-        mark = self._oracle.mark()
-        asking = Deferred.fromCoroutine(read_log(self._reader(), self.owner, self._patience()))
-        read = await self._call(asking, "read_log")
-        if read:
-            self._count_read(read.complete)
-            self._oracle.log_read(mark, log_of(self.owner), self.owner, read.items, read.complete)
+        await self._whole_log(self._reader(), self._patience())
 
     async def _have(self) -> None:
         """Ask for what is said to be certain: it counts as that from then on."""
