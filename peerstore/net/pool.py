@@ -30,7 +30,7 @@ LINES = 1024
 
 
 class _Line:
-    """What the pool knows of one address.
+    """What the pool knows of one host at one address.
 
     *protocol* is greeted and in use; *dialled* is not yet connected, or not
     yet greeted, and *attempt* is the dial while it lasts.
@@ -52,9 +52,11 @@ class _Line:
 
 @implementer(IPeerPool)
 class PeerPool:
-    """Dials each address once, keeps the connection, and closes it when idle.
+    """Dials each host once, keeps the connection, and closes it when idle.
 
-    A failed dial is not tried again before a back-off has passed, each twice
+    A host is a key at an address.  Machines are set up anew, and whoever was
+    there before may still be asked for, and still seem to be connected: one
+    must not stand in the way of the other.  A failed dial is not tried again before a back-off has passed, each twice
     as long as the last up to 30 s; calls in between fail at once.
 
     :param network: provides ``INetwork``.
@@ -83,7 +85,8 @@ class PeerPool:
         self._lamport = lamport
         self._limits = limits or Limits()
         self._budget = budget or Budget(self._limits.bytes_per_node)
-        self._lines: dict[str, _Line] = {}
+        #: By address and fingerprint; None: whoever answers there.
+        self._lines: dict[str, dict[bytes | None, _Line]] = {}
         self._watchers: list[Callable[[bytes], None]] = []
         #: Connections whose end is a loss; and all that are open at all, in
         #: the order in which they were made, so that each run ends the same.
@@ -94,8 +97,8 @@ class PeerPool:
 
     @property
     def remembered(self) -> int:
-        """Addresses that are in use, or were of late."""
-        return len(self._lines)
+        """How many lines are in use, or were of late."""
+        return sum(map(len, self._lines.values()))
 
     def call(
         self, address: str, method: str, body: Any, timeout: float | None = None, fp: bytes | None = None
@@ -107,31 +110,31 @@ class PeerPool:
         """A Deferred of the connected peer; fails with a PeerError."""
         if self._stopped:
             return fail(PeerUnreachable("This program is stopping."))
-        line = self._line(address)
-        if line.protocol is not None and line.protocol.usable:
-            return self._checked(line.protocol, fp)
+        for at in self._lines.get(address, {}).values():
+            if at.protocol is not None and at.protocol.usable and fp in (None, at.protocol.fp):
+                return succeed(at.protocol)
+        line = self._line(address, fp)
         now = self._clock.seconds()
         if line.dialled is None and now < line.not_before:
             return fail(PeerUnreachable(line.last_error, f"It is dialled again in {line.not_before - now:.1f} s."))
         waiter: Deferred[PeerProtocol] = Deferred()
         line.waiting.append(waiter)
         if line.dialled is None:
-            self._dial(address, line)
-        return waiter.addCallback(self._checked, fp)
+            self._dial(address, fp, line)
+        return waiter
 
     def drop(self, address: str) -> None:
-        """Close the connection to *address*, if there is one: the next call
-        dials anew and greets anew."""
-        line = self._lines.get(address)
-        if line is not None and line.protocol is not None:
-            protocol = line.protocol
-            self._let_go(line, protocol)
-            protocol.close(ConnectionLost("The connection was closed on our side."))
+        """Close the connections to *address*: the next call dials anew, and
+        greets anew."""
+        for line in list(self._lines.get(address, {}).values()):
+            if line.protocol is not None:
+                protocol = line.protocol
+                self._let_go(line, protocol)
+                protocol.close(ConnectionLost("The connection was closed on our side."))
 
     def forget_backoff(self, address: str) -> None:
         """Somebody was heard of at *address*: let the next call dial at once."""
-        line = self._lines.get(address)
-        if line is not None:
+        for line in self._lines.get(address, {}).values():
             line.not_before = 0.0
 
     def watch_losses(self, callback: Callable[[bytes], None]) -> None:
@@ -144,7 +147,7 @@ class PeerPool:
         self._stopped = True
         self._kept.clear()
         reason = PeerUnreachable("This program is stopping.")
-        for line in list(self._lines.values()):
+        for line in [line for lines in self._lines.values() for line in lines.values()]:
             dialled, line.dialled = line.dialled, None
             if dialled is not None:
                 dialled.abort(reason)
@@ -162,25 +165,22 @@ class PeerPool:
 
     # -- inside ----------------------------------------------------------------
 
-    def _checked(self, protocol: PeerProtocol, fp: bytes | None) -> Deferred[PeerProtocol]:
-        if fp is not None and protocol.fp != fp:
-            return fail(
-                PeerMismatch(
-                    f"{protocol.address} is now the node {ids.short(protocol.fp)}, not {ids.short(fp)}.",
-                    "If the machine was set up anew, this is expected.",
-                )
-            )
-        return succeed(protocol)
-
-    def _line(self, address: str) -> _Line:
-        line = self._lines.get(address)
+    def _line(self, address: str, fp: bytes | None) -> _Line:
+        line = self._lines.get(address, {}).get(fp)
         if line is None:
-            if len(self._lines) >= LINES:
+            if self.remembered >= LINES:
                 # Peers tell us addresses, and may make them up.
-                now = self._clock.seconds()
-                self._lines = {at: kept for at, kept in self._lines.items() if not kept.forgettable(now)}
-            line = self._lines[address] = _Line()
+                self._forget()
+            line = self._lines.setdefault(address, {})[fp] = _Line()
         return line
+
+    def _forget(self) -> None:
+        now = self._clock.seconds()
+        kept = {
+            address: {fp: line for fp, line in lines.items() if not line.forgettable(now)}
+            for address, lines in self._lines.items()
+        }
+        self._lines = {address: lines for address, lines in kept.items() if lines}
 
     def _let_go(self, line: _Line, protocol: PeerProtocol) -> None:
         """Its end will be no loss."""
@@ -188,10 +188,15 @@ class PeerPool:
         if line.protocol is protocol:
             line.protocol = None
 
-    def _dial(self, address: str, line: _Line) -> None:
+    def _dial(self, address: str, fp: bytes | None, line: _Line) -> None:
         def ready(protocol: PeerProtocol) -> None:
-            if line.dialled is protocol:
-                self._ready(line, protocol)
+            if line.dialled is not protocol:
+                return
+            if fp in (None, protocol.fp):
+                self._ready(address, line, protocol)
+                return
+            what = f"{address} is now the node {ids.short(protocol.fp)}, not {ids.short(fp)}."
+            protocol.abort(PeerMismatch(what, "If the machine was set up anew, this is expected."))
 
         def lost(protocol: PeerProtocol, reason: PeerStoreError) -> None:
             if line.dialled is protocol:
@@ -225,16 +230,33 @@ class PeerPool:
         attempt.addTimeout(self._limits.connect_timeout, self._clock)
         attempt.addCallbacks(connected, failed)
 
-    def _ready(self, line: _Line, protocol: PeerProtocol) -> None:
+    def _ready(self, address: str, line: _Line, protocol: PeerProtocol) -> None:
         line.dialled = None
         line.failures = 0
         line.not_before = 0.0
-        line.protocol = protocol
-        self._kept.add(protocol)
-        protocol.close_when_idle(self._limits.idle, lambda: self._let_go(line, protocol))
+        there = self._met(address, protocol)
+        if there is protocol:
+            line.protocol = protocol
+            self._kept.add(protocol)
+            protocol.close_when_idle(self._limits.idle, lambda: self._let_go(line, protocol))
+        else:
+            protocol.close(ConnectionLost("There is another connection to that host."))
         waiting, line.waiting = line.waiting, []
         for waiter in waiting:
-            waiter.callback(protocol)
+            waiter.callback(there)
+
+    def _met(self, address: str, protocol: PeerProtocol) -> PeerProtocol:
+        """The connection to use for the host that was just met there; those
+        who were there before it are gone, even if they did not say so."""
+        there = protocol
+        for other in [line.protocol for line in self._lines.get(address, {}).values()]:
+            if other is None or not other.usable:
+                continue
+            if other.fp == protocol.fp:
+                there = other
+            else:
+                other.abort(ConnectionLost(f"Another node answers at {address} now.", "It will be tried again."))
+        return there
 
     def _lost(self, line: _Line, protocol: PeerProtocol) -> None:
         kept = protocol in self._kept

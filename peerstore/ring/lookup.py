@@ -317,8 +317,10 @@ class Search:
                 answer = await self._ask(address, question, fp)
         except (NotReady, RemoteError):
             return None
-        except PeerError:
-            self._failed.add(address)
+        except PeerError as error:
+            if not isinstance(error, PeerMismatch):
+                # Else somebody answers there: perhaps the one that is named next.
+                self._failed.add(address)
             if fp is not None:
                 self._hosts.dead(fp)
             return None

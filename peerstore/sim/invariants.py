@@ -222,7 +222,9 @@ def check_owners(claims: Mapping[int, Sequence[int]], members: Iterable[int]) ->
     :param claims: for each key, the members that claim it.
     """
     order = sorted(members)
-    found = []
+    found: list[Violation] = []
+    if not order:
+        return found
     for key in sorted(claims):
         wanted = order[bisect_left(order, key) % len(order)]
         if list(claims[key]) != [wanted]:

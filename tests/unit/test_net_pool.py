@@ -165,19 +165,56 @@ class WrongKeyTests(PoolTestCase):
     def test_another_key(self) -> None:
         """Is named, and nothing is asked of it, at first and later."""
         for _ in range(2):
+            self.pool.forget_backoff(HERE)
             error = self.refused(self.call(fp=b"\xab" * 32), errors.PeerMismatch)
             self.assertIn("abababab", error.what)
             self.assertIn(HERE, error.what)
         self.assertEqual(self.dispatcher.asked, [])
 
     def test_others_may_still_use_it(self) -> None:
-        """The connection is kept, and it is no failure of the address."""
+        """It is no failure of the address."""
         self.refused(self.call(fp=b"\xab" * 32), errors.PeerMismatch)
         self.assertEqual(self.successResultOf(self.call()), PONG)
+        self.assertEqual(self.successResultOf(self.call(fp=a_greeting(HERE.encode()).fp)), PONG)
+        self.assertEqual(self.network.dials, [HERE, HERE])
+
+    def test_it_may_come_back(self) -> None:
+        """Whoever holds the place of another now may be followed by the one
+        that is looked for: it is dialled again, after a while."""
+        self.refused(self.call(fp=b"\xab" * 32), errors.PeerMismatch)
+        self.refused(self.call(fp=b"\xab" * 32))
         self.assertEqual(self.network.dials, [HERE])
+        self.clock.advance(1)
+        self.refused(self.call(fp=b"\xab" * 32), errors.PeerMismatch)
+        self.assertEqual(self.network.dials, [HERE, HERE])
+
+    def test_a_machine_that_was_set_up_anew(self) -> None:
+        """It lost its power and its disk, so the connection to the node that
+        was there before still seems to stand: it is not in the way of the new
+        one, and ends as the loss that it is."""
+        before, now = a_greeting(HERE.encode()).fp, a_greeting(b"set up anew").fp
+        self.successResultOf(self.call(fp=before))
+        dispatcher, clock = self.dispatcher, self.clock
+        anew = PeerFactory(lambda: a_greeting(b"set up anew"), dispatcher, clock, LamportClock(), Limits())
+        self.network.listen(HERE, anew)
+        self.assertEqual(self.successResultOf(self.call(fp=now)), PONG)
+        self.assertEqual((self.losses, len(anew.connections)), ([before], 1))
+        self.refused(self.call(fp=before), errors.PeerMismatch)
+        self.assertEqual(self.successResultOf(self.call(fp=now)), PONG)
+        self.assertEqual(self.losses, [before])
+
+    def test_one_connection_in_the_end(self) -> None:
+        """Those who ask for whoever is there, and for a key, may dial at the
+        same time; they share what comes of it."""
+        key = a_greeting(HERE.encode()).fp
+        answers = [self.pool.call(HERE, "ping", PING, None, fp) for fp in (None, key)]
+        self.network.pump()
+        self.assertEqual([self.successResultOf(answer) for answer in answers], [PONG, PONG])
+        self.network.pump()
+        self.assertEqual((len(self.node.connections), self.losses), (1, []))
 
     def test_each_waits_for_its_own(self) -> None:
-        """Of the calls that share a dial, each is judged by its own key."""
+        """Each call is judged by its own key."""
         right, wrong = (self.pool.call(HERE, "ping", PING, None, fp) for fp in (None, b"\xab" * 32))
         self.network.pump()
         self.assertEqual(self.successResultOf(right), PONG)

@@ -109,6 +109,22 @@ class OwnerTests(LookupTestCase):
             self.assertNotEqual(owner, before)
             self.assertTrue(ids.in_half_open(before, key, owner))
 
+    def test_a_machine_that_was_set_up_anew(self) -> None:
+        """Whoever remembers the key that was at an address before asks there
+        for that one first; whoever is there now is no less found, by the
+        first search and without asking everybody."""
+        gone = record_of("former", address=address_of("m0"))
+        key = ids.position_id(gone.spki, 0)
+        owner = self.net.owner_of(key)
+        hosts = HostTable(self.net.clock)
+        hosts.learn(record_of("former", address=address_of(owner)))
+        hosts.said_alive(ids.fingerprint(gone.spki))
+        search = Search(self.net.pool(), hosts, key)
+        starts = [*guesses(hosts.ring(), key), address_of("m0")]
+        located = self.net.result(_coroutine(search.owner(starts)))
+        self.assertEqual(self.name(located.owner.fp), owner)
+        self.assertFalse(hosts.is_alive(ids.fingerprint(gone.spki)))
+
     def test_nobody_is_known(self) -> None:
         """That is an error, not a wait for ever."""
         client = self.net.client()

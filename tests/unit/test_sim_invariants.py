@@ -180,6 +180,8 @@ class IdealTests(SynchronousTestCase):
         self.assertEqual(check_owners(good, self.ring), [])
         for key, claimed in ((5, []), (5, [10, 20]), (5, [20])):
             self.assertEqual(len(check_owners({**good, key: claimed}, self.ring)), 1)
+        # Whether there should be members is not the question here.
+        self.assertEqual(check_owners({5: []}, []), [])
 
 
 SNAPSHOTS = st.integers(1, 7).flatmap(
