@@ -15,13 +15,14 @@ from peerstore.client.names import Place, find_place
 from peerstore.client.restore import Restore, RestoreReport
 from peerstore.client.source import show
 from peerstore.client.target import Target
-from peerstore.errors import UsageError
+from peerstore.errors import Incomplete, NotFound, UsageError
 from peerstore.files.manifest import NodeKind
 from peerstore.transactions.view import PathVersion
 
 __all__ = ["get", "place_of", "read_log", "restore"]
 
 BEHIND = "Too few nodes answered: this may not be the newest state."
+UNKNOWN = "Whether there is {name!r} in the ring is not known: too few nodes answered."
 STRANGE = "The ring does not have what this computer stored in it: it is another ring, or has lost it. Check --peer."
 
 
@@ -38,11 +39,23 @@ async def read_log(options: Options, opened: OpenClient) -> bool:
 
 
 async def place_of(options: Options, opened: OpenClient, text: str) -> tuple[Place, bool]:
-    """(what a person meant, whether the newest state is known)."""
+    """(what a person meant, whether the newest state is known).
+
+    :raises peerstore.errors.NotFound: when it is known that there is no such thing.
+    :raises peerstore.errors.Incomplete: when too few nodes answered to know that.
+    """
     complete = await read_log(options, opened)
     client = opened.client
     sources = await client.database.run(client.state.metas, "source:")
-    return find_place(text, client.view, sources), complete
+    try:
+        return find_place(text, client.view, sources), complete
+    except NotFound as error:
+        if complete:
+            raise
+        raise Incomplete(
+            UNKNOWN.format(name=show(os.fsencode(text))),
+            "Start the nodes that are down, or name others with --peer; then try again.",
+        ) from error
 
 
 _force = click.option("--force", is_flag=True, help="Replace files that are there and different.")

@@ -117,7 +117,8 @@ def status_of(subject: Subject, found: Trace) -> int:
     """The exit status; see the command."""
     if found.located is None:
         return 3
-    if not found.keys and all(holder.keys is not None for holder in found.keepers):
+    voting, needed = found.votes
+    if not found.keys and all(holder.keys is not None for holder in found.keepers) and voting >= needed:
         return 4
     whole = bool(found.keys) and all(_has_all(subject, found, holder) for holder in found.keepers)
     if subject.is_file and subject.manifest is None:

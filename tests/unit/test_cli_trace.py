@@ -232,6 +232,12 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(status_of(file(), found(holder(3, key(b"w" * 32)), holder(4, key(b"w" * 32)))), 1)
         self.assertEqual(status_of(Subject(KEY), found(holder(3), silent(4))), 1)
 
+    def test_nothing_by_those_who_do_not_know_yet(self) -> None:
+        """1: keepers that are still fetching cannot say that there is nothing."""
+        for more in ({"vote": MUTE}, {"vote": None}):
+            self.assertEqual(status_of(Subject(KEY), found(holder(3), holder(4, **more))), 1)
+            self.assertEqual(status_of(Subject(KEY), found(holder(3), holder(4), holder(5, **more))), 4)
+
     def test_nothing(self) -> None:
         """4, if all keepers say so; 3, if they cannot be found."""
         self.assertEqual(status_of(Subject(KEY), found(holder(3), holder(4))), 4)
