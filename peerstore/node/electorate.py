@@ -132,8 +132,10 @@ class Electorate:
 
     async def sure(self, vote: Vote, ring_id: bytes) -> Vote:
         """A vote on a key as it may be sent, after all has been read: it may
-        have turned out only then that something of it has rotted here."""
-        fine = await self.may_vote() and not self._store.doubts.at(ring_id)
+        have turned out only then that something of it has rotted here, and
+        others may have taken over meanwhile.  Then we may have dropped what
+        we had before we came to look."""
+        fine = await self.may_vote() and self.vote(ring_id).name == vote.name
         return vote if fine else Vote(b"", vote.voters, vote.needed)
 
     # -- the view ----------------------------------------------------------------

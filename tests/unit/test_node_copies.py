@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore.errors import Busy
 from peerstore.items import Item, ItemKey, Kind
+from peerstore.node.handlers.common import READERS
 from peerstore.wire.bodies import GetHeads, Items, PostHeads, ReadSince
 from peerstore.wire.messages import Status, decode_body, encode_body
 from tests.support.rings import Ring, Wire, greeting, items_named
@@ -62,6 +64,19 @@ class RingTestCase(SynchronousTestCase):
             return all(ring.holders(item.key) == expected(ring, item.key) for item in items)
 
         ring.until("three copies of everything, and no more", so, 240.0)
+
+
+def _after(gate: Deferred[None], look: Callable[..., Deferred[Any]]) -> Callable[..., Deferred[Any]]:
+    """A store's ``range_list`` that waits, where heads alone are looked for."""
+
+    def slowly(after: bytes, through: bytes, kinds: Sequence[Kind], *more: Any) -> Deferred[Any]:
+        if tuple(kinds) != (Kind.HEAD,):
+            return look(after, through, kinds, *more)
+        turn: Deferred[None] = Deferred()
+        gate.chainDeferred(turn)
+        return turn.addCallback(lambda _: look(after, through, kinds, *more))
+
+    return slowly
 
 
 class SizesTests(RingTestCase):
@@ -215,6 +230,34 @@ class JoinTests(RingTestCase):
         for head in more:
             read = self.ring.wait(gateway.get_heads(head.key.ring_id, OWNER))
             self.assertEqual(read.items, (head,))
+
+    def test_a_look_that_takes_longer_than_the_vote(self) -> None:
+        """A voter on a slow disk looks only after others had taken over, and it
+        had dropped what it had: that it finds nothing counts for nothing."""
+        slow: Deferred[None] = Deferred()
+        asked: list[tuple[str, Item, Deferred[bytes]]] = []
+        for name in "abcd":
+            node = self.ring.node(name)
+            node.store.range_list = _after(slow, node.store.range_list)  # type: ignore[method-assign]
+        for head in HEADS:
+            name = self.ring.around(head.key.ring_id)[2]
+            if sum(name == other for other, _, _ in asked) == READERS - 1:
+                # It must be able to give others what it has.
+                continue
+            body = encode_body(GetHeads(head.key.ring_id, OWNER, ()))
+            asked.append((name, head, self.ring.node(name).dispatcher.dispatch(greeting(), "get-heads", body)))
+        self.ring.world.start("s", "a")
+        self.ring.settle()
+        self.until_exactly_k_copies(self.ring)
+        slow.callback(None)
+        gone = 0
+        for name, head, answer in asked:
+            found: Items = decode_body(self.ring.wait(answer), Items)
+            assert found.vote is not None
+            if name not in self.ring.holders(head.key):
+                gone += 1
+                self.assertEqual((found.items, found.vote.name), ((), b""))
+        self.assertGreater(gone, 1)
 
     def test_two_at_once(self) -> None:
         """Both get theirs."""
