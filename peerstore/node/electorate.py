@@ -273,6 +273,11 @@ class Electorate:
             if not self._in_doubt(ids.from_bytes(told.after), ids.from_bytes(told.through))
         )
 
+    def is_in_doubt(self, after: bytes, through: bytes) -> bool:
+        """Whether something of what is voted on in (after, through] has
+        rotted here, and is not back."""
+        return self._in_doubt(ids.from_bytes(after), ids.from_bytes(through))
+
     def hear(self, arcs: Iterable[ArcTold]) -> None:
         """Another host, whose view we have joined, says this of some arcs.
 

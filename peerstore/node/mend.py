@@ -52,15 +52,19 @@ def holders_of(key: ItemKey, electorate: Electorate, duties: Duties, hosts: Host
     """By our view; None while it is not known well enough who that is.
 
     What is voted on may be with any voter of any list that may have been in
-    force; until that is settled, nobody can say that there is none.
+    force; until that is settled, nobody can say that there is none.  Whoever
+    held a thing before keeps it until all whose it is now have it, and a chunk
+    may be with hosts far behind the first, which had no room: so the others
+    that live are asked last, and all of them.
     """
     share = share_of(duties.shares(), ids.from_bytes(key.ring_id))
     if share is None:
         return None
     arc = electorate.at(key.ring_id)
     voters = [fp for one in (arc.named, *arc.history) for fp in one.hosts]
-    asked = [fp for fp in dict.fromkeys((*share.now, *voters, *share.holders, share.next)) if fp in hosts]
-    wanted = set(share.holders) | set(voters)
+    live = [fp for fp, known in sorted(electorate.view.items()) if not known.dead]
+    asked = [fp for fp in dict.fromkeys((*share.now, *voters, *share.holders, share.next, *live)) if fp in hosts]
+    wanted = {*share.holders, *voters, *live}
     if key.kind is not Kind.CHUNK and (arc.history or not arc.named.epoch):
         # Somebody who is not known by name yet.
         wanted.add(b"")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore.errors import DiskFull, PeerUnreachable, RemoteError
-from peerstore.items import Item, ItemKey
+from peerstore.items import Item, ItemKey, Kind
 from peerstore.node.admission import Admission
 from peerstore.node.keeper import Keeper
 from peerstore.node.mend import LAST, Holders, Mender, holders_of
@@ -19,8 +19,9 @@ from peerstore.ring.member import Member
 from peerstore.storage.digests import pack_key
 from peerstore.storage.memory_store import MemoryDisk, MemoryNodeStore
 from peerstore.util.blocking import InlineRunner
-from peerstore.wire.bodies import GetHeads, ReadSince
-from peerstore.wire.messages import Status
+from peerstore.wire.bodies import GetHeads, GetRangeDigest, ReadSince
+from peerstore.wire.messages import Status, decode_body
+from peerstore.wire.session import Greeting
 from tests.support.log_lines import LogLines
 from tests.support.rings import Ring, Wire
 from tests.support.things import OWNER, a_chain, a_chunk, a_head, log_id
@@ -289,6 +290,64 @@ class RingTests(SynchronousTestCase):
         self.assertEqual(len(before) - len(after), 1)
         self.assertLess(len(after), len(before))
 
+    def test_rot_that_shows_while_it_is_taken_in(self) -> None:
+        """Between what a host says of an arc and what it lists there: the newcomer, who
+        meets of those that were to have it only one that never got it, and the one that
+        lost it a moment ago, does not vote before that one has it back."""
+        ring = Ring("abd")
+        ring.world.start("c", "a")
+        ring.settle()
+        head = next(head for head in map(a_head, range(99)) if "c" in ring.around(head.key.ring_id)[:3])
+        ring = Ring("abd")
+        ring.put([head])
+        wires = [Wire(ring.node(name)) for name in "abd"]
+        for wire in wires:
+            # By no other way than to those who are about to vote, and not from b.
+            wire.instead("push", _silent)
+            wire.instead("range-digest", lambda body: _silent(body) if Kind.CHUNK in body.kinds else None)
+        for method in ("fetch", "attach"):
+            wires[1].instead(method, _silent)
+        lost: list[Deferred[Any]] = []
+        for name in "ad":
+            self.before_it_compares(ring, name, lambda: lost or lost.append(self.lose(ring, head)), lost)
+        ring.world.start("c", "a")
+        wires.append(Wire(ring.node("c")))
+        wires[-1].instead("push", _silent)
+        ring.until("a has lost it", lambda: lost and lost[0].called)
+        asked = GetHeads(head.key.ring_id, OWNER, ())
+        for _ in range(40):
+            ring.run(0.5)
+            self.assertEqual(ring.ask("c", "get-heads", asked).vote.name, b"")
+        for wire in wires:
+            wire.heal()
+        ring.until("its vote", lambda: ring.ask("c", "get-heads", asked).vote.name, 700.0)
+        self.assertEqual(ring.ask("c", "get-heads", asked).items, (head,))
+
+    def lose(self, ring: Ring, head: Item) -> Deferred[Any]:
+        """It rots on a, and d is as if it had never got it."""
+        a, d = ring.world.hosts["a"], ring.node("d")
+        a.disk.write(b"i" + pack_key(head.key), b"rot")
+        gone: Deferred[Any] = a.disk.sync()
+        gone.addCallback(lambda _: d.store.remove([head.key]))
+        return gone.addCallback(lambda _: ring.node("a").store.scrub(None, 100 * MIB))
+
+    def before_it_compares(self, ring: Ring, name: str, lose: Callable[[], object], lost: list[Deferred[Any]]) -> None:
+        """What c, which is about to vote, compares with a host, it compares
+        with what is there after *lose()*."""
+        dispatcher = ring.node(name).dispatcher
+        real = dispatcher.dispatch
+
+        def dispatch(caller: Greeting, method: str, body: bytes) -> Deferred[Any]:
+            by_c = method == "range-digest" and caller.spki == ring.world.hosts["c"].spki
+            if not by_c or Kind.CHUNK in decode_body(body, GetRangeDigest).kinds:
+                return real(caller, method, body)
+            lose()
+            turn: Deferred[None] = Deferred()
+            lost[0].chainDeferred(turn)
+            return turn.addCallback(lambda _: real(caller, method, body))
+
+        dispatcher.dispatch = dispatch  # type: ignore[method-assign]
+
     def test_a_listed_thing_that_is_not_given(self) -> None:
         """Whoever takes an arc in did not get all of it, and does not vote."""
         ring = Ring("a")
@@ -336,6 +395,34 @@ class RingTests(SynchronousTestCase):
         ring.world.hosts["c"].crash()
         ring.run(10.0)
         self.assertEqual([holders(item.key) for item in (chunk, head)], [("ac", "ac", False), ("ac", "ac", True)])
+
+    def test_whoever_had_it_before_is_asked_as_well(self) -> None:
+        """Who holds a thing, or votes on it, comes first; then all others that live, since one of them
+        may not have handed it over yet, or have taken it because others were full."""
+        ring = Ring("abcde")
+        for item in (a_chunk(1), a_head(1)):
+            first, *others = ring.around(item.key.ring_id)
+            node = ring.node(first)
+            assert node.holding is not None
+            found = holders_of(item.key, node.holding.electorate, node.holding.duties, node.hosts)
+            assert found is not None
+            self.assertEqual([ring.named([host.fp]) for host in found.hosts[:2]], others[:2])
+            self.assertEqual(ring.named([host.fp for host in found.hosts]), "".join(sorted(others)))
+            self.assertEqual(ring.named(found.all), "".join(sorted(others)))
+
+    def test_not_given_up_while_a_host_further_on_has_it(self) -> None:
+        """Fetched from there, and nobody is told that it is nowhere."""
+        for item in (a_chunk(1), a_head(1)):
+            ring = Ring("abcde")
+            first, *_, last = ring.around(item.key.ring_id)
+            lines = LogLines(self)
+            for name in (first, last):
+                # The one further on does not come to hand it over.
+                Wire(ring.node(name)).instead("push", _silent)
+                ring.wait(ring.node(name).store.put([item]))
+            self.rot(ring, first, item)
+            ring.until("it is back", lambda ring=ring, first=first, item=item: first in ring.holders(item.key), 5.0)
+            self.assertEqual(lines.having("no other node has it"), [])
 
     def test_given_up_where_nobody_has_it(self) -> None:
         """In a ring of one; it answers again, without it."""

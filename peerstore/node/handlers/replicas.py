@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from peerstore import ids
 from peerstore.errors import BadMessage, NotReady, StorageError
@@ -82,6 +82,7 @@ class ReplicaHandlers:
         """Count and digest of all keys in a range."""
         _check_range(body.after, body.through)
         count, digest = await self._store.range_digest(body.after, body.through, body.kinds)
+        self._check_all_there(body.after, body.through, body.kinds)
         return RangeDigest(count, digest)
 
     async def range_list(self, caller: Greeting, body: ListRange) -> KeyPage:
@@ -92,7 +93,16 @@ class ReplicaHandlers:
         if body.cursor is not None and not body.cursor.well_formed():
             raise BadMessage("a cursor is no key.")
         keys, cursor = await self._store.range_list(body.after, body.through, body.kinds, body.cursor, body.limit)
+        self._check_all_there(body.after, body.through, body.kinds)
         return KeyPage(tuple(keys), cursor)
+
+    def _check_all_there(self, after: bytes, through: bytes, kinds: Sequence[Kind]) -> None:
+        """Whoever compares only what is voted on is about to vote, and takes
+        what we list for all that we were told of.  Of what rotted since it
+        was told that all is well, this is the last moment to say so: after
+        the look, for the doubt comes before the thing goes."""
+        if kinds and Kind.CHUNK not in kinds and self._electorate.is_in_doubt(after, through):
+            raise NotReady("Something there has rotted here, and is not back.", status=Status.NOT_READY)
 
     async def fetch(self, caller: Greeting, body: Fetch) -> Items:
         """Items by key, as many as fit; what is not here is left out."""
