@@ -178,7 +178,8 @@ class Copier:
             for post in good:
                 post.names.pop(self._fp, None)
         for post in good:
-            if self._fp in post.holders and not post.certain:
+            # We do not count: once we stop, what is left is what others have.
+            if self._fp in post.holders and len(set(post.counted) - {self._fp}) < post.needed:
                 self._debts.owe(post.item.key)
             else:
                 self._debts.paid(post.item.key)

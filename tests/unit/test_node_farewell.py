@@ -72,6 +72,25 @@ class ForAWhileTests(FarewellTestCase):
         for item in mine:
             self.assertEqual(ring.holders(item.key), "".join(ring.names()))
 
+    def test_what_is_certain_with_us_alone(self) -> None:
+        """One other has it: with us that is a majority, without us it is none, so the third gets it, too."""
+        ring = Ring("abc")
+        owner, _, third = ring.around(a_chunk(1).key.ring_id)
+        mine = [item for item in THINGS if ring.around(item.key.ring_id)[0] == owner]
+        wire = Wire(ring.node(third))
+        wire.instead("push", lambda _: Deferred())
+        outcomes = ring.put(mine, ring.client(owner))
+        self.assertTrue(all(outcome.certain for outcome in outcomes))
+        wire.heal()
+        # Before anybody else could see to it.
+        for name in "abc":
+            self.holding(ring, name).replicator.stop()
+            self.holding(ring, name).canvass.stop()
+        self.assertTrue(all(third not in ring.holders(item.key) for item in mine))
+        ring.wait(ring.world.hosts[owner].leave())
+        for item in mine:
+            self.assertIn(third, ring.holders(item.key))
+
     def test_hardly_anybody_takes_it(self) -> None:
         """They take a long time for each thing: after a minute it goes all the same."""
         ring, owner, mine = self.owing()
