@@ -46,8 +46,8 @@ DATABASE = "node.sqlite"
 VERSION = 2
 #: The safe next step when a database is past mending.
 REFILL = (
-    "Stop the node, move its folder aside, and start it with a folder that holds only the old key.pem and"
-    " publickey.pem: the other nodes fill it. Check the disk first."
+    "Check the disk. Stop the node, move its folder aside, and start it with --join, naming another node, and a folder"
+    " that holds only the old key.pem and publickey.pem: the other nodes fill it. Keep the old folder until they have."
 )
 
 TABLES = """

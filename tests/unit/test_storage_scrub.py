@@ -19,7 +19,7 @@ from peerstore.storage.doubts import Doubts
 from peerstore.storage.listing import list_keys, list_lost
 from peerstore.storage.memory_store import MemoryNodeStore
 from peerstore.storage.quarantine import Quarantine, list_quarantine
-from peerstore.storage.schema import DATABASE
+from peerstore.storage.schema import DATABASE, REFILL
 from peerstore.storage.scrub import Scrubbed
 from peerstore.storage.sqlite_store import SqliteNodeStore
 from tests.support.log_lines import LogLines
@@ -472,6 +472,16 @@ class StructureTests(ScrubCase):
         self.assertIn("key.pem", caught.exception.next_step)
         (self.folder / DATABASE).unlink()
         self.store = self.medium.open()
+
+
+class RefillTests(SynchronousTestCase):
+    """What is said of a database that is past mending."""
+
+    def test_a_step_that_is_safe(self) -> None:
+        """A node with an empty folder begins a ring of its own unless it is told whom to join, and says of
+        everything that it is not there; and the old folder may be the last one with a thing."""
+        self.assertIn("--join", REFILL)
+        self.assertIn("Keep the old folder", REFILL)
 
 
 class DoubtTests(ScrubCase):
