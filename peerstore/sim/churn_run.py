@@ -426,11 +426,8 @@ class _Run:
         """I14: the right answer in few steps, from everywhere."""
         world = self.world
         order = sorted(world.snapshot())
-        if not order:
-            # No ring came to be, which I12 has told.
-            return
         most = 2 * math.log2(max(2, len(order))) + world.list_size
-        for host in world.running():
+        for host in world.running() if order else ():
             for _ in range(REST_LOOKUPS):
                 key = ids.from_bytes(world.decisions.entropy("rest", 20))
                 wanted = next((member for member in order if member >= key), order[0])
