@@ -23,6 +23,7 @@ __all__ = ["Options", "Runner", "Verb", "common_options", "peer_option", "with_c
 
 Runner = Callable[[Callable[[Any], Coroutine[Any, Any, int]]], int]
 
+WAITING = "Too few nodes have answered so far; the others get half a minute. Ctrl-C ends it."
 #: Addresses of nodes that are remembered beside those that were given.
 LEARNED = 16
 
@@ -182,9 +183,15 @@ def with_client(
 
     is_new = not options.key_path.exists()
 
+    def say_waiting() -> None:
+        if not (options.quiet or options.as_json):
+            say_note(WAITING)
+
     async def session(reactor: Any) -> int:
         try:
-            opened = await open_client(reactor, options.home, options.key, addresses, writing=writing)
+            opened = await open_client(
+                reactor, options.home, options.key, addresses, writing=writing, on_wait=say_waiting
+            )
         finally:
             if is_new and options.key_path.exists() and not (options.quiet or options.as_json):
                 say_note(f"Made a new key, {options.key_path}: it is who you are here, so keep a copy of it.")

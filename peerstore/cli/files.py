@@ -22,7 +22,7 @@ from peerstore.errors import UsageError
 from peerstore.files.manifest import NodeKind
 from peerstore.transactions.view import FolderView, PathVersion
 
-__all__ = ["ls", "put", "rm"]
+__all__ = ["list_folders", "ls", "put", "rm"]
 
 _TYPE = {NodeKind.FILE: stat.S_IFREG, NodeKind.FOLDER: stat.S_IFDIR, NodeKind.SYMLINK: stat.S_IFLNK}
 
@@ -40,7 +40,7 @@ def ls(options: Options, name: str | None, peers: tuple[str, ...]) -> None:
     async def work(opened: OpenClient) -> int:
         if name is None:
             complete = await read_log(options, opened)
-            _list_folders(options, opened.client.view, complete)
+            list_folders(options, opened.client.view, complete)
         else:
             place, complete = await place_of(options, opened, name)
             tree = opened.client.view.tree(place.folder)
@@ -52,7 +52,11 @@ def ls(options: Options, name: str | None, peers: tuple[str, ...]) -> None:
     raise SystemExit(with_client(options, peers, work, writing=False))
 
 
-def _list_folders(options: Options, view: FolderView, complete: bool) -> None:
+def list_folders(options: Options, view: FolderView, complete: bool) -> None:
+    """Say which folders there are.
+
+    :param complete: whether *view* is all that the ring has.
+    """
     rows: list[tuple[str, int, int]] = []
     for folder in view.folders():
         files = [v for v in view.tree(folder).values() if v.name.kind != NodeKind.FOLDER]
@@ -63,7 +67,7 @@ def _list_folders(options: Options, view: FolderView, complete: bool) -> None:
         return
     for folder, number, size in rows:
         say(f"{counted(number, 'file'):>14}  {human(size):>10}  {folder}")
-    if not rows:
+    if not rows and complete:
         say_note("Nothing is stored yet. Try: peerstore backup DIR")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,11 +72,13 @@ async def open_client(
     peers: Sequence[str],
     patience: float = 30.0,
     writing: bool = True,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> OpenClient:
     """Open the device in *home*; its key is made when there is none.
 
     :param peers: endpoint descriptions of nodes; one that answers is enough.
     :param writing: take the home's lock; a reader may come beside a writer.
+    :param on_wait: called once when a read has to wait for more nodes.
     :raises peerstore.errors.PeerUnreachable: when none does.
     :raises peerstore.errors.PeerStoreError: for key, home or state.
     """
@@ -103,7 +105,7 @@ async def open_client(
         hosts = HostTable(reactor)
         await _meet_somebody(reactor, pool, hosts, peers)
         lookup = LookupClient(pool, hosts, reactor, lambda: list(peers))
-        gateway = Gateway(pool, hosts, lookup, reactor, rng, patience=patience, runner=runner)
+        gateway = Gateway(pool, hosts, lookup, reactor, rng, patience=patience, runner=runner, on_wait=on_wait)
         state = ClientState(state_file(home, key))
         client = Client(
             gateway,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -46,6 +46,7 @@ class Gateway:
     :param rng: spreads retries.
     :param copies: copies that the ring keeps; 0: learn it from a greeting.
     :param runner: where large hashes are computed.
+    :param on_wait: called once when a read has to wait for more nodes.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Gateway:
         copies: int = 0,
         patience: float = 30.0,
         runner: IBlockingRunner | None = None,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> None:
         self.patience = patience
         self.locator = Locator(lookup, clock)
@@ -67,7 +69,7 @@ class Gateway:
         reads = Lanes(TOTAL_BYTES, TOTAL_REQUESTS, TOTAL_BYTES // 2, HOST_REQUESTS)
         self._writer = Writer(pool, self.locator, writes, clock, rng)
         self._chunks = ChunkReader(pool, self.locator, reads, settings, clock, rng, runner or InlineRunner())
-        self._sets = SetReader(pool, self.locator, settings, clock, rng)
+        self._sets = SetReader(pool, self.locator, settings, clock, rng, on_wait)
 
     # -- writes ---------------------------------------------------------------
 

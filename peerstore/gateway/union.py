@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -31,11 +32,14 @@ __all__ = ["SetReader"]
 READ_TIMEOUT = 10.0
 #: Once a majority has answered, the others get this long (s) to add theirs.
 GRACE = 0.3
+#: Seconds of waiting that a person notices.
+NOTICED = 2.0
 #: A majority of yesterday's voters proves nothing: routes older than this (s)
 #: are asked for again, which costs one round trip.
 FRESH = 2.0
 
 _S = TypeVar("_S", bound=msgspec.Struct)
+_Settles = Callable[[Any], bool]
 
 
 class _Poll(NamedTuple):
@@ -49,10 +53,14 @@ class _Count:
     """Answers to one question, by whose vote they carry.
 
     :param copies: the ring's k: no more than a majority of so many is ever needed.
+    :param settles: told each answer; true once they are all that there can be
+        to know, whoever gave them.
     """
 
-    def __init__(self, copies: int) -> None:
+    def __init__(self, copies: int, settles: _Settles = lambda _: False) -> None:
         self._most = copies // 2 + 1
+        self._settles = settles
+        self._settled = False
         self.answers: list[Any] = []
         self._names: dict[bytes, set[bytes]] = {}
         self._needed = 1
@@ -61,6 +69,7 @@ class _Count:
     def add(self, fp: bytes, answer: Any) -> None:
         """One more."""
         self.answers.append(answer)
+        self._settled = self._settles(answer) or self._settled
         vote: Vote | None = answer.vote
         if vote is None:
             return
@@ -74,15 +83,32 @@ class _Count:
         """Whether enough voters answered in one name."""
         return any(len(fps) >= self._needed for fps in self._names.values())
 
+    @property
+    def over(self) -> bool:
+        """Whether nobody else need be asked."""
+        return self._settled or self.complete
+
 
 class SetReader:
-    """Asks all voters of a key and unites what they say."""
+    """Asks all voters of a key and unites what they say.
+
+    :param on_wait: called when a read has to wait for more voters to answer;
+        the first time only.
+    """
 
     _log = Logger()
 
     def __init__(
-        self, pool: IPeerPool, locator: Locator, settings: RingSettings, clock: IReactorTime, rng: random.Random
+        self,
+        pool: IPeerPool,
+        locator: Locator,
+        settings: RingSettings,
+        clock: IReactorTime,
+        rng: random.Random,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_wait = on_wait
+        self._has_waited = False
         self._pool = pool
         self._locator = locator
         self._settings = settings
@@ -94,12 +120,15 @@ class SetReader:
         those that *elements* name.
 
         Not complete when there are more of the newest than an answer holds:
-        those that come first have the name, but they are not all.
+        those that come first have the name, but they are not all.  What was
+        named and found is all there is to find: a head never changes, so it
+        does not matter how many have it.
         """
         found: dict[bytes, Item] = {}
         wanted, complete = elements, True
         while True:
-            poll = await self._poll(ring_id, "get-heads", GetHeads(ring_id, owner, wanted), Items, patience)
+            named = partial(self._named, ring_id, owner, wanted)
+            poll = await self._poll(ring_id, "get-heads", GetHeads(ring_id, owner, wanted), Items, patience, named)
             complete = complete and poll.complete
             before, more = len(found), False
             for answer in poll.answers:
@@ -110,8 +139,20 @@ class SetReader:
                         found.setdefault(item.key.element, item)
             wanted = tuple(element for element in wanted if element not in found)
             if not more or not wanted or len(found) == before:
-                complete = complete and (not more or bool(elements and not wanted))
+                complete = (complete and not more) or bool(elements and not wanted)
                 return SetRead(tuple(found[element] for element in sorted(found)), complete)
+
+    def _named(self, ring_id: bytes, owner: bytes, wanted: tuple[bytes, ...]) -> _Settles:
+        """Tells when all that is wanted by its name was in answers."""
+        missing = set(wanted)
+
+        def settles(answer: Items) -> bool:
+            for item in answer.items:
+                if item.key.element in missing and self._ours(item, ring_id, owner, Kind.HEAD):
+                    missing.discard(item.key.element)
+            return bool(wanted) and not missing
+
+        return settles
 
     async def log(
         self, ring_id: bytes, owner: bytes, seen: Mapping[bytes, int], limit: int, patience: float
@@ -154,7 +195,20 @@ class SetReader:
             raise LookupFailed("None of the nodes that keep this log answered.", "They are asked again in a moment.")
         return self._pages(_Poll(count.answers, count.complete), ring_id, owner)
 
-    async def _poll(self, ring_id: bytes, method: str, body: msgspec.Struct, kind: type[_S], patience: float) -> _Poll:
+    async def _poll(
+        self,
+        ring_id: bytes,
+        method: str,
+        body: msgspec.Struct,
+        kind: type[_S],
+        patience: float,
+        settling: Callable[[], _Settles] = lambda: lambda _: False,
+    ) -> _Poll:
+        """Ask until enough have answered, or *patience* is over.
+
+        :param settling: makes, for each attempt, what tells that it is over
+            before that.
+        """
         waits = Patience(self._clock, self._rng, patience)
         # What was found once is told even if nobody can be asked again.
         most: list[msgspec.Struct] = []
@@ -162,19 +216,26 @@ class SetReader:
             try:
                 route, holders, copies = await self._holders(ring_id, 0.0)
             except PeerStoreError:
+                self._perhaps_say(patience - waits.left)
                 if not await waits.pause():
                     return _Poll(most, False)
                 continue
-            count = _Count(copies)
+            count = _Count(copies, settling())
             await self._round(route, holders, method, body, kind, count)
-            if not count.complete:
+            if not count.over:
                 await self._round(route, self._further(route, holders, count), method, body, kind, count)
-            if count.complete:
-                return _Poll(count.answers, True)
+            if count.over:
+                return _Poll(count.answers, count.complete)
             most = count.answers if len(count.answers) >= len(most) else most
             self._locator.forget(route)
+            self._perhaps_say(patience - waits.left)
             if not await waits.pause():
                 return _Poll(most, False)
+
+    def _perhaps_say(self, waited: float) -> None:
+        if waited >= NOTICED and not self._has_waited:
+            self._has_waited = True
+            self._on_wait()
 
     def _further(self, route: Route, asked: Sequence[Member], count: _Count) -> tuple[Member, ...]:
         """Voters that the ring does not put first, or no longer."""
@@ -206,7 +267,7 @@ class SetReader:
         count: _Count,
     ) -> None:
         """Ask all at once.  Ends when all have answered or failed, or a little
-        after it is complete: one that hangs delays nobody."""
+        after it is over: one that hangs delays nobody."""
         if not holders:
             return
         done: Deferred[None] = Deferred()
@@ -224,7 +285,7 @@ class SetReader:
                 count.add(fp, answer)
             if waiting == 0:
                 finish()
-            elif count.complete and grace is None:
+            elif count.over and grace is None:
                 grace = self._clock.callLater(GRACE, finish)
 
         jobs = [

@@ -233,8 +233,8 @@ class World:
 
     # -- a client -------------------------------------------------------------------
 
-    def client(self, name: str, peers: list[str]) -> Gateway:
-        """A user's gateway to the ring."""
+    def client(self, name: str, peers: list[str], on_wait: Callable[[], None] = lambda: None) -> Gateway:
+        """A user's gateway to the ring; *on_wait* is told when a read waits."""
         spki = hashlib.sha512(f"{self.decisions.seed}/user/{name}".encode()).digest() * 2
         rng = self.decisions.rng(name)
 
@@ -246,7 +246,7 @@ class World:
         pool = PeerPool(self.network.host(process), clock, rng, greet, None, LamportClock())
         hosts = HostTable(clock)
         lookup = LookupClient(pool, hosts, clock, lambda: [f"sim:{peer}" for peer in peers])
-        return Gateway(pool, hosts, lookup, clock, rng, patience=30.0)
+        return Gateway(pool, hosts, lookup, clock, rng, patience=30.0, on_wait=on_wait)
 
     def wait(self, deferred: Deferred[Any], timeout: float) -> Any:
         """Let time pass until *deferred* fires; its result.

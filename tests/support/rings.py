@@ -152,9 +152,9 @@ class Ring:
 
     # -- asking ---------------------------------------------------------------------
 
-    def client(self, peers: str = "", name: str = "user") -> Gateway:
+    def client(self, peers: str = "", name: str = "user", on_wait: Callable[[], None] = lambda: None) -> Gateway:
         """A user's gateway that begins with these hosts, or all."""
-        return self.world.client(name, list(peers or "".join(self.names())))
+        return self.world.client(name, list(peers or "".join(self.names())), on_wait)
 
     def stranger(self, knows: str = "a", name: str = "looker") -> tuple[PeerPool, HostTable, Any]:
         """A program of a user's that has met one host: its pool, its table,

@@ -9,10 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from peerstore.cli.context import Options
+from peerstore.cli.files import list_folders
 from peerstore.cli.restore import place_of
 from peerstore.client.backup import Backup
 from peerstore.client.names import Place
 from peerstore.errors import Incomplete, NotFound
+from peerstore.transactions.view import FolderView
 from tests.support.memory_ring import ClientTestCase
 
 
@@ -21,7 +23,8 @@ class PlaceTests(ClientTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.patch(sys, "stderr", io.StringIO())
+        self.err = io.StringIO()
+        self.patch(sys, "stderr", self.err)
         folder = self.folder("docs", a=b"text")
         self.result(Backup(self.client(self.device("writer")), self.raw(folder), "docs").run())
         self.reader = self.client(self.device("reader"), writing=False)
@@ -50,3 +53,11 @@ class PlaceTests(ClientTestCase):
         self.result(self.look("docs/a"))
         self.gateway.down = True
         self.assertEqual(self.result(self.look("docs/a")), (Place("docs", b"a"), False))
+
+    def test_an_empty_list(self) -> None:
+        """Nothing is stored; but not if that is not known."""
+        options = Options(Path("home"), None, False, False, lambda _: 0)
+        list_folders(options, FolderView(), complete=False)
+        self.assertEqual(self.err.getvalue(), "")
+        list_folders(options, FolderView(), complete=True)
+        self.assertIn("Nothing is stored yet", self.err.getvalue())

@@ -75,6 +75,41 @@ class HeadsTests(ReadTestCase):
         self.ring.put([a_head(1, 1), a_head(1, 2)])
         self.assertEqual(self.heads(HEAD.key.element), SetRead((HEAD,), True))
 
+    def test_one_that_is_named_needs_no_majority(self) -> None:
+        """A head never changes: from the last node that has it, it comes at once."""
+        self.ring.put([HEAD])
+        voters = self.ring.around(RESOURCE)[:3]
+        for name in self.ring.names():
+            if name != voters[0]:
+                self.ring.world.hosts[name].crash()
+        self.heads(patience=5.0)
+        reading = self.gateway.get_heads(RESOURCE, OWNER, (HEAD.key.element,), 30.0)
+        self.ring.run(1.0)
+        self.assertEqual(self.successResultOf(reading), SetRead((HEAD,), True))
+
+    def test_one_that_is_named_and_missing(self) -> None:
+        """Of what was found nowhere, nothing is known without a majority."""
+        self.ring.put([HEAD])
+        voters = self.ring.around(RESOURCE)[:3]
+        for name in self.ring.names():
+            if name != voters[0]:
+                self.ring.world.hosts[name].crash()
+        missing = version(1).key.element
+        self.assertEqual(self.heads(HEAD.key.element, missing, patience=5.0), SetRead((HEAD,), False))
+
+    def test_one_that_is_named_must_be_sound(self) -> None:
+        """What somebody gives in its name, and does not fit, ends no search."""
+        self.ring.put([HEAD])
+        bad = Item(HEAD.key, HEAD.statement, b"not the manifest it names")
+        first = self.ring.around(RESOURCE)[0]
+        for name in self.ring.names():
+            answer = Wire(self.ring.node(name))
+            if name == first:
+                answer.after("get-heads", lambda body, answer: Items((bad,), False, None))
+            else:
+                answer.after("get-heads", lambda body, answer: Items(answer.items, False, None))
+        self.assertEqual(self.heads(HEAD.key.element), SetRead((HEAD,), True))
+
     def test_voters_are_united(self) -> None:
         """What only one of them has is found, too."""
         first, second, third = self.ring.around(RESOURCE)[:3]
@@ -113,6 +148,22 @@ class HeadsTests(ReadTestCase):
                 self.ring.world.hosts[name].crash()
         read = self.heads(patience=5.0)
         self.assertEqual(read, SetRead((HEAD,), False))
+
+    def test_waiting_is_told(self) -> None:
+        """Once, when it is long enough to be noticed; not when all is well."""
+        told: list[float] = []
+        self.gateway = self.ring.client(name="patient", on_wait=lambda: told.append(self.ring.world.clock.seconds()))
+        self.heads()
+        self.assertEqual(told, [])
+        voters = self.ring.around(RESOURCE)[:3]
+        for name in self.ring.names():
+            if name != voters[0]:
+                self.ring.world.hosts[name].crash()
+        began = self.ring.world.clock.seconds()
+        for _ in range(2):
+            self.assertFalse(self.heads(patience=20.0).complete)
+        self.assertEqual(len(told), 1)
+        self.assertLess(told[0] - began, 10.0)
 
     def test_nobody_answers(self) -> None:
         """Then nothing is known, and nothing is claimed."""
