@@ -229,9 +229,9 @@ class INodeStore(Interface):
         """Look at what is made from items (indexes), and mend what can be; a
         Deferred of what cannot, in words, with the safe next step."""
 
-    def lost(limit: int) -> Any:
+    def lost(limit: int, skip: int = 0) -> Any:
         """Deferred of at most so many ItemKeys that were here, rotted, and
-        have not been put again."""
+        have not been put again, in a fixed order, without the first *skip*."""
 
     def give_up(keys: Any) -> Any:
         """Nobody has these any more: they are lost no longer, but gone."""

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from peerstore import ids
-from peerstore.errors import PeerStoreError, StorageError
+from peerstore.errors import PeerError, PeerStoreError, StorageError
 from peerstore.gateway.ask import BULK_TIMEOUT, ask
 from peerstore.interfaces import INodeStore, IPeerPool
 from peerstore.items import Item, ItemKey, Kind
@@ -32,7 +32,7 @@ from peerstore.wire.bodies import Fetch, Items
 
 __all__ = ["Holders", "Mender", "fetch_from", "holders_of"]
 
-#: Things that are seen to in one round, and keys in one question.
+#: Things that are listed at a time, and keys in one question.
 BATCH = 256
 PER_QUESTION = 16
 #: The longest that something lost waits for the next attempt (s).
@@ -111,6 +111,8 @@ class Mender:
         self._keeper = keeper
         self._where = where
         self._fetch = fetch
+        #: Hosts that did not answer in this round: once is enough.
+        self._silent: set[bytes] = set()
         self._rounds = Rounds(clock, self._begin, "mending what has rotted", lambda: LAST)
 
     def start(self) -> None:
@@ -134,22 +136,29 @@ class Mender:
         return Deferred.fromCoroutine(self._round())
 
     async def _round(self) -> bool:
-        left = 1
+        self._silent.clear()
+        left = 0
         try:
-            lost: list[ItemKey] = await self._store.lost(BATCH)
-            left = len(lost)
-            groups: dict[Holders, list[ItemKey]] = {}
-            for key in lost:
-                holders = self._where(key)
-                if holders is not None:
-                    groups.setdefault(holders, []).append(key)
-            for holders, keys in groups.items():
-                for at in range(0, len(keys), PER_QUESTION):
-                    left -= await self._see_to(holders, keys[at : at + PER_QUESTION])
+            # Behind those that have to wait: there may be many of them.
+            while lost := await self._store.lost(BATCH, left):
+                left += await self._see_to_each(lost)
         except StorageError as error:
             left = max(1, left)
             self._log.debug("mending: {why}", why=str(error))
         return not left
+
+    async def _see_to_each(self, lost: Sequence[ItemKey]) -> int:
+        """How many of them have to wait."""
+        left = len(lost)
+        groups: dict[Holders, list[ItemKey]] = {}
+        for key in lost:
+            holders = self._where(key)
+            if holders is not None:
+                groups.setdefault(holders, []).append(key)
+        for holders, keys in groups.items():
+            for at in range(0, len(keys), PER_QUESTION):
+                left -= await self._see_to(holders, keys[at : at + PER_QUESTION])
+        return left
 
     async def _see_to(self, holders: Holders, keys: Sequence[ItemKey]) -> int:
         """Ask one host after the other; how many are waited for no more."""
@@ -158,12 +167,16 @@ class Mender:
         for member in holders.hosts:
             if not waiting:
                 break
+            if member.fp in self._silent:
+                continue
             try:
                 items = await self._fetch(member, sorted(waiting))
             except StorageError:
                 raise
             except PeerStoreError as error:
                 self._log.debug("{host} cannot help to mend: {why}", host=ids.short(member.fp), why=error.what)
+                if isinstance(error, PeerError):
+                    self._silent.add(member.fp)
                 continue
             verdicts = await self._keeper.keep(items)
             waiting.difference_update(item.key for item, verdict in zip(items, verdicts, strict=True) if verdict.kept)

@@ -283,9 +283,9 @@ class MemoryNodeStore:
         """There is nothing here that is made from items."""
         return succeed("")
 
-    def lost(self, limit: int) -> Deferred[list[ItemKey]]:
+    def lost(self, limit: int, skip: int = 0) -> Deferred[list[ItemKey]]:
         """What rotted and has not come back."""
-        return succeed(sorted(self._lost)[:limit])
+        return succeed(sorted(self._lost)[skip : skip + limit])
 
     def give_up(self, keys: Sequence[ItemKey]) -> Deferred[None]:
         """They are waited for no more."""

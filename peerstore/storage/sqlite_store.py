@@ -298,9 +298,9 @@ class SqliteNodeStore:
         """Bytes of all that is kept."""
         return self._reading(tables.total)
 
-    def lost(self, limit: int) -> Deferred[list[ItemKey]]:
+    def lost(self, limit: int, skip: int = 0) -> Deferred[list[ItemKey]]:
         """What was here, rotted, and has not come back."""
-        return self._reading(lambda db: [key for key, _ in tables.lost(db, limit)])
+        return self._reading(lambda db: [key for key, _ in tables.lost(db, limit, skip)])
 
     def give_up(self, keys: Sequence[ItemKey]) -> Deferred[None]:
         """No other node has these: they are waited for no more."""

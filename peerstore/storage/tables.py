@@ -192,9 +192,14 @@ def forget_lost(db: sqlite3.Connection, key: ItemKey) -> bool:
     return db.execute(f"DELETE FROM lost WHERE {_WHERE}", place_of(key)).rowcount > 0
 
 
-def lost(db: sqlite3.Connection, limit: int = -1) -> list[tuple[ItemKey, str]]:
-    """What is to be fetched again, and how it was lost; -1 is all of it."""
-    rows = db.execute("SELECT ring_id, owner, kind, element, why FROM lost ORDER BY kind DESC LIMIT ?", (limit,))
+def lost(db: sqlite3.Connection, limit: int = -1, skip: int = 0) -> list[tuple[ItemKey, str]]:
+    """What is to be fetched again, and how it was lost; -1 is all of it.
+    Chunks come last: what is voted on is in doubt until it is back."""
+    rows = db.execute(
+        "SELECT ring_id, owner, kind, element, why FROM lost"
+        " ORDER BY kind DESC, ring_id, owner, element LIMIT ? OFFSET ?",
+        (limit, skip),
+    )
     return [(key, str(why)) for *place, why in rows if (key := key_at(tuple(place))) is not None]  # type: ignore[arg-type]
 
 

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore.errors import DiskFull, PeerUnreachable, RemoteError
 from peerstore.items import Item, ItemKey, Kind
+from peerstore.node import mend
 from peerstore.node.admission import Admission
 from peerstore.node.keeper import Keeper
 from peerstore.node.mend import LAST, Holders, Mender, holders_of
@@ -46,7 +47,8 @@ class MendCase(SynchronousTestCase):
         self.asked: list[tuple[str, list[ItemKey]]] = []
         self.where: Holders | None = None
         keeper = Keeper(self.store, Admission(InlineRunner()), Watchers(self.clock))
-        self.mender = Mender(self.clock, self.store, keeper, lambda key: self.where, self.fetch)
+        self.where_of: Callable[[ItemKey], Holders | None] = lambda key: self.where
+        self.mender = Mender(self.clock, self.store, keeper, lambda key: self.where_of(key), self.fetch)
         self.lines = LogLines(self)
 
     def fetch(self, host: Member, keys: Sequence[ItemKey]) -> Deferred[list[Item]]:
@@ -160,6 +162,32 @@ class MenderTests(MendCase):
         self.successResultOf(self.mender.round())
         self.assertTrue(self.here(*items))
         self.assertLessEqual(max(len(keys) for _, keys in self.asked), 16)
+
+    def test_what_waits_holds_up_nothing_else(self) -> None:
+        """However many things of a host that is down come first, the rest is mended."""
+        self.patch(mend, "BATCH", 8)
+        items = sorted((a_chunk(number) for number in range(40)), key=lambda item: item.key)
+        self.lose(*items)
+        self.holders(b=PeerUnreachable("Not there."))
+        away, self.where = self.where, None
+        self.holders(b=PeerUnreachable("Not there."), c=items)
+        here = self.where
+        first = {item.key for item in items[:20]}
+        self.where_of = lambda key: away if key in first else here
+        self.successResultOf(self.mender.round())
+        self.assertTrue(self.here(*items[20:]))
+        self.assertEqual(set(self.lost()), first)
+
+    def test_who_is_silent_is_asked_once(self) -> None:
+        """In each round, however many things it may have: each question takes its time."""
+        self.patch(mend, "BATCH", 20)
+        items = [a_chunk(number) for number in range(50)]
+        self.lose(*items)
+        self.holders(b=PeerUnreachable("Not there."), c=[])
+        for count in (1, 2):
+            self.successResultOf(self.mender.round())
+            self.assertEqual([host for host, _ in self.asked].count("b"), count)
+        self.assertEqual(len(self.lost()), 50)
 
 
 class TimeTests(MendCase):

@@ -511,6 +511,19 @@ class DoubtTests(ScrubCase):
         self.reopen()
         self.assertFalse(self.store.doubts.at(LOG))
 
+    def test_what_is_lost_page_by_page(self) -> None:
+        """Each once, whatever a page has room for; what is voted on comes first."""
+        items = [entry(1), *(head(number) for number in range(4)), *(chunk(number) for number in range(4))]
+        self.put(*items)
+        for item in items:
+            self.flip_content(item, "statement")
+        self.get(*items)
+        pages = [self.wait(self.store.lost(4, skip)) for skip in (0, 4, 8, 12)]
+        self.assertEqual([len(page) for page in pages], [4, 4, 1, 0])
+        listed = [key for page in pages for key in page]
+        self.assertEqual(sorted(listed), sorted(item.key for item in items))
+        self.assertEqual([key.kind for key in listed[-4:]], [Kind.CHUNK] * 4)
+
     def test_in_doubt_before_it_is_moved_aside(self) -> None:
         """From the moment at which it was seen to be rotten."""
         self.put(entry(1))
