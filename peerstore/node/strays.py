@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from peerstore import ids
-from peerstore.errors import PeerStoreError, StorageError
+from peerstore.errors import PeerError, PeerStoreError, StorageError
 from peerstore.gateway.ask import BULK_TIMEOUT, ask
 from peerstore.interfaces import INodeStore, IPeerPool
 from peerstore.items import ALL_KINDS, ItemKey, Kind
@@ -63,6 +63,9 @@ class Strays:
         self._pool = pool
         #: Hosts that had no room for what they were given in this round.
         self._full: set[bytes] = set()
+        #: Those that did not answer in it: each question would take its time,
+        #: and what is ours to see to waits for the end of the round.
+        self._silent: set[bytes] = set()
         #: Of what the holders of a share give each other.
         self._progress = Progress(clock)
 
@@ -75,6 +78,7 @@ class Strays:
         """
         left = dropped = 0
         self._full.clear()
+        self._silent.clear()
         found = self._duties.shares()
         self._progress.only(set(found))
         missed: dict[Share, bool] = {}
@@ -122,7 +126,7 @@ class Strays:
 
     async def _counts(self, fp: bytes, share: Share) -> tuple[int, int]:
         """How many items of a share we have, and another host."""
-        if fp not in self._hosts:
+        if fp not in self._hosts or fp in self._silent:
             return 0, -1
         member = self._hosts.position(fp, 0)
         try:
@@ -130,7 +134,7 @@ class Strays:
         except StorageError:
             raise
         except PeerStoreError as error:
-            self._log.debug("handing over to {host}: {why}", host=ids.short(fp), why=error.what)
+            self._failed(fp, error)
             return 0, -1
         return own, their
 
@@ -146,7 +150,7 @@ class Strays:
 
     async def _with(self, fp: bytes, keys: Sequence[ItemKey]) -> frozenset[ItemKey]:
         member = self._hosts.whereabouts(fp)
-        if member is None:
+        if member is None or fp in self._silent:
             return frozenset()
         try:
             has = await self._ask(member, keys)
@@ -156,9 +160,14 @@ class Strays:
                     self._full.add(fp)
                 has |= await self._ask(member, lacks)
         except PeerStoreError as error:
-            self._log.debug("handing over to {host}: {why}", host=ids.short(fp), why=error.what)
+            self._failed(fp, error)
             return frozenset()
         return has
+
+    def _failed(self, fp: bytes, error: PeerStoreError) -> None:
+        self._log.debug("handing over to {host}: {why}", host=ids.short(fp), why=error.what)
+        if isinstance(error, PeerError):
+            self._silent.add(fp)
 
     async def _ask(self, member: Member, keys: Sequence[ItemKey]) -> frozenset[ItemKey]:
         answer = await ask(self._pool, member, "confirm", Confirm(tuple(keys)), Confirmed, BULK_TIMEOUT)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from peerstore import ids
-from peerstore.errors import Busy, PeerUnreachable
+from peerstore.errors import Busy, PeerTimeout, PeerUnreachable
 from peerstore.interfaces import IPeerPool
 from peerstore.items import ALL_KINDS, Item, ItemKey, Kind
 from peerstore.node.duties import Duties
@@ -40,6 +40,8 @@ class Holder:
         #: Keys that it never confirms: its copies are rotten, or it thinks that they are not its own.
         self.refuses: set[ItemKey] = set()
         self.down = False
+        #: How often anything was asked of it.
+        self.called = 0
         self.before_confirming: Callable[[], Any] = lambda: None
 
     def confirm(self, body: Confirm) -> Confirmed:
@@ -70,6 +72,7 @@ class Others:
     def call(self, address: str, method: str, body: Any, timeout: float, fp: bytes) -> Deferred[Any]:
         """One question."""
         holder = self.holders[fp]
+        holder.called += 1
         if holder.down:
             return fail(PeerUnreachable("It is down."))
         if method == "push":
@@ -165,6 +168,37 @@ class DropTests(StrayTestCase):
         self.second.down = True
         self.assertEqual(self.left(), 1)
         self.assertEqual(self.held(), {self.chunk.key})
+
+    def test_a_silent_one_is_asked_once(self) -> None:
+        """In each round, however much there is: each question takes its time, and
+        what is ours waits for the end of the round.  The others get theirs."""
+        self.strays_of_one()
+        chunks = [item for item in self.theirs if item.key.kind is Kind.CHUNK]
+        self.assertGreater(len(chunks), 3)
+        self.keep(*chunks)
+        asked: list[int] = []
+
+        def silent() -> Deferred[None]:
+            asked.append(1)
+            return fail(PeerTimeout("It did not answer."))
+
+        self.second.before_confirming = silent
+        for count in (1, 1, 2):
+            self.assertEqual(self.left(), len(chunks))
+            self.assertEqual(len(asked), count)
+            self.assertEqual(self.third.has, {item.key for item in chunks})
+            self.clock.advance(PATIENT)
+        self.second.before_confirming = lambda: None
+        self.assertEqual(self.left(), 0)
+
+    def test_a_silent_one_is_not_asked_how_many_it_has(self) -> None:
+        """Neither of one share after the other."""
+        everything = self.things()
+        self.keep(*everything)
+        self.assertEqual(len({share for share in self.duties.shares() if not share.concerns(self.me.fp)}), 2)
+        self.third.down = True
+        self.left()
+        self.assertEqual(self.third.called, 1)
 
     def test_one_is_retired_when_it_has_just_been_asked(self) -> None:
         """It counts no more, ours stays for now, and the round goes on."""
