@@ -27,6 +27,8 @@ BATCH_BYTES = 4 * 1024 * 1024
 #: Files read at a time; large ones take several turns.
 PARALLEL = 8
 LARGE_TURNS = 4
+#: File systems count time in steps of up to so many ns.
+STEP = 2_000_000_000
 
 
 class Progress:
@@ -205,9 +207,10 @@ class Backup:
 
     async def _store(self, item: Found, last: Agreed | None) -> None:
         try:
+            began = self._client.wall_ns()
             uploaded = await self._client.upload(self._root, item, self._progress.done, PATIENT)
             self.report.sent += uploaded.sent
-            await self._ready_to_publish(item, uploaded, last)
+            await self._ready_to_publish(item, self._unless_fresh(uploaded, began), last)
             self._finished(item)
         except Vanished as error:
             # Nothing is there to be stored; the next run takes note of it.
@@ -217,6 +220,19 @@ class Backup:
             raise
         except PeerStoreError as error:
             self.report.problems.append(str(error))
+
+    def _unless_fresh(self, uploaded: Uploaded, began: int) -> Uploaded:
+        """What was read, with a ctime that no file has if this one was last
+        changed about when it was read: were it changed once more in that
+        step of the file system's clock, it would look as it does now.  So the
+        next run reads it again.
+
+        :param began: the time of day (ns) before it was looked at.
+        """
+        changed = uploaded.found.ctime_ns
+        if began - STEP <= changed <= self._client.wall_ns() + STEP:
+            return uploaded._replace(found=uploaded.found._replace(ctime_ns=0))
+        return uploaded
 
     async def _ready_to_publish(self, item: Found, uploaded: Uploaded, last: Agreed | None) -> None:
         client, standing = self._client, self._client.view.current(self._folder, item.path)

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from peerstore.client import backup as module
-from peerstore.client import source
+from peerstore.client import source, upload
 from peerstore.client.backup import Backup, BackupReport
 from peerstore.client.client import Client
 from peerstore.errors import Conflict, Incomplete, PeerStoreError, UsageError
@@ -103,6 +103,46 @@ class SecondRunTests(BackupTestCase):
         report = self.run_backup()
         self.assertEqual((report.changed, report.unchanged), (0, 2))
         self.assertEqual(sum(map(len, self.gateway.logs.values())), entries)
+
+    def coarse(self, written: int, now: int) -> BackupReport:
+        """A run at the moment *now*, in a file system whose times (ns) stand at *written*."""
+        real = source.found_as
+
+        def found_as(path: bytes, status: os.stat_result) -> Any:
+            found = real(path, status)
+            return found and found._replace(mtime_ns=written, ctime_ns=written)
+
+        self.patch(source, "found_as", found_as)
+        client = self.client(self.home)
+        client.wall_ns = lambda: now
+        report: BackupReport = self.result(Backup(client, self.raw(self.docs), "docs").run())
+        client.state.close()
+        return report
+
+    def test_an_edit_in_the_moment_in_which_it_was_read(self) -> None:
+        """File systems count time in steps, of a second or two at worst: a file that was edited in the
+        step in which it was read looks as it did, and is read again."""
+        for day, later in enumerate((0, 5_000_000, 1_900_000_000)):
+            moment = (19_700 + day) * 86_400_000_000_000
+            self.folder("docs", a=b"alpha")
+            self.coarse(moment, moment + later)
+            (self.docs / "a").write_bytes(b"ALPHA")
+            report = self.coarse(moment, moment + later + 60_000_000_000)
+            self.assertEqual((report.changed, report.unchanged), (1, 1))
+            self.assertEqual(self.stored()[b"a"], b"ALPHA")
+
+    def test_other_moments(self) -> None:
+        """What was written long before is not read again, nor what has a time that no clock here has come to."""
+        moment = 1_700_000_000_000_000_000
+        reads: list[bytes] = []
+        real = upload.open_file
+        self.patch(upload, "open_file", lambda root, path: reads.append(path) or real(root, path))
+        for written in (moment - 3_000_000_000, moment + 3_000_000_000):
+            self.coarse(written, moment)
+            self.assertEqual(sorted(reads), [b"a", b"b"])
+            self.assertEqual(self.coarse(written, moment).unchanged, 2)
+            self.assertEqual(len(reads), 2)
+            reads.clear()
 
     def test_many_files(self) -> None:
         """More than one entry of the log has room for."""
