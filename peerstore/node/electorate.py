@@ -273,10 +273,14 @@ class Electorate:
             if not self._in_doubt(ids.from_bytes(told.after), ids.from_bytes(told.through))
         )
 
-    def is_in_doubt(self, after: bytes, through: bytes) -> bool:
-        """Whether something of what is voted on in (after, through] has
-        rotted here, and is not back."""
-        return self._in_doubt(ids.from_bytes(after), ids.from_bytes(through))
+    def can_list(self, after: bytes, through: bytes) -> bool:
+        """Whether what we have of what is voted on in (after, through] may be
+        taken for all that we were told of: not while something there has
+        rotted and is not back, nor when we know of no list of voters there.
+        Then our disk is a new one, or it was left to others, and we may have
+        dropped what we had."""
+        low, high = ids.from_bytes(after), ids.from_bytes(through)
+        return not self._in_doubt(low, high) and all(part.value.named.epoch for part in self._arcs.between(low, high))
 
     def hear(self, arcs: Iterable[ArcTold]) -> None:
         """Another host, whose view we have joined, says this of some arcs.

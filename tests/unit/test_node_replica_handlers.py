@@ -30,7 +30,7 @@ from peerstore.wire.bodies import (
     Pushed,
     RangeDigest,
 )
-from peerstore.wire.messages import Status, encode_body
+from peerstore.wire.messages import Status, encode_body, status_for
 from peerstore.wire.voting import (
     MAX_ARCS,
     MAX_COVERED,
@@ -190,6 +190,40 @@ class RangeTests(ReplicaTestCase):
         self.assertEqual(set(keys), {item.key for item in EVERYTHING})
         distances = [ids.distance(ids.from_bytes(after), ids.from_bytes(key.ring_id)) for key in keys]
         self.assertEqual(distances, sorted(distances))
+
+    def refuses(self, ring: Ring, name: str, after: bytes, through: bytes, kinds: tuple[Kind, ...]) -> list[bool]:
+        """Whether a host says that it is not ready to tell what it has there: as a digest, as a list."""
+        refused = []
+        for method, body in (
+            ("range-digest", GetRangeDigest(after, through, kinds)),
+            ("range-list", ListRange(after, through, kinds, None, 9)),
+        ):
+            answers: list[object] = []
+            ring.node(name).dispatcher.dispatch(greeting("node"), method, encode_body(body)).addBoth(answers.append)
+            ring.until("an answer", lambda answers=answers: answers)
+            error = getattr(answers[0], "value", None)
+            refused.append(error is not None and status_for(error)[0] is Status.NOT_READY)
+        return refused
+
+    def test_of_what_is_voted_on_only_by_who_was_told_of_it(self) -> None:
+        """Who asks for that alone takes the answer for all that there is: one who has just lost its disk,
+        and knows nothing of any list of voters yet, does not give it.  Of chunks, and of all, it may be told."""
+        self.ring.world.start("n", "nobody")
+        self.ring.run(1.0)
+        for kinds in ((Kind.HEAD,), (Kind.HEAD, Kind.LOG, Kind.RECORD)):
+            self.assertEqual(self.refuses(self.ring, "n", ZERO, ZERO, kinds), [True, True])
+            self.assertEqual(self.refuses(self.ring, "a", ZERO, ZERO, kinds), [False, False])
+        for kinds in ((), (Kind.CHUNK,), ALL_KINDS):
+            self.assertEqual(self.refuses(self.ring, "n", ZERO, ZERO, kinds), [False, False])
+
+    def test_of_what_is_voted_on_only_by_who_still_votes(self) -> None:
+        """Who left it to others may have dropped what it had there."""
+        ring = Ring("abcde")
+        place = HEADS[0].key.ring_id
+        before = ids.to_bytes((ids.from_bytes(place) - 1) % ids.RING_SIZE)
+        told = {name: self.refuses(ring, name, before, place, (Kind.HEAD,)) for name in "abcde"}
+        voters = ring.around(place)[:3]
+        self.assertEqual(told, {name: [name not in voters] * 2 for name in "abcde"})
 
     def test_wrong_questions(self) -> None:
         """Ends of other lengths, pages of no or too many keys, cursors that are no keys."""

@@ -98,11 +98,11 @@ class ReplicaHandlers:
 
     def _check_all_there(self, after: bytes, through: bytes, kinds: Sequence[Kind]) -> None:
         """Whoever compares only what is voted on is about to vote, and takes
-        what we list for all that we were told of.  Of what rotted since it
+        what we list for all that we were told of.  Of what changed since it
         was told that all is well, this is the last moment to say so: after
-        the look, for the doubt comes before the thing goes."""
-        if kinds and Kind.CHUNK not in kinds and self._electorate.is_in_doubt(after, through):
-            raise NotReady("Something there has rotted here, and is not back.", status=Status.NOT_READY)
+        the look, for a doubt comes before the thing goes."""
+        if kinds and Kind.CHUNK not in kinds and not self._electorate.can_list(after, through):
+            raise NotReady("What is here is not all that this node was told of.", status=Status.NOT_READY)
 
     async def fetch(self, caller: Greeting, body: Fetch) -> Items:
         """Items by key, as many as fit; what is not here is left out."""
