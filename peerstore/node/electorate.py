@@ -365,8 +365,8 @@ class Electorate:
 
     def _in_doubt(self, after: int, through: int) -> bool:
         """Whether something in an arc was lost here, and is not back."""
-        places = self._store.doubts.places()
-        return places is None or any(ids.in_half_open(after, ids.from_bytes(place), through) for place in places)
+        lacks: bool = self._store.doubts.between(ids.to_bytes(after), ids.to_bytes(through))
+        return lacks
 
     def _life_of(self, fp: bytes) -> int:
         known = self.view.get(fp)

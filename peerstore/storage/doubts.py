@@ -7,9 +7,11 @@ about that place on the ring is in doubt.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 
 from peerstore.items import ItemKey, Kind
+from peerstore.storage.digests import arcs
 
 __all__ = ["Doubts"]
 
@@ -19,6 +21,9 @@ class Doubts:
 
     def __init__(self) -> None:
         self._keys: dict[bytes, set[ItemKey]] = {}
+        #: Their ring ids, sorted: a disk may have lost very many things, and
+        #: each of many arcs is asked about.
+        self._places: list[bytes] = []
         self._watching: list[Callable[[], None]] = []
         #: What is wrong with all of the store; empty when nothing is.
         self.broken = ""
@@ -29,6 +34,8 @@ class Doubts:
         for key in keys:
             if key.kind is not Kind.CHUNK:
                 self._keys.setdefault(key.ring_id, set()).add(key)
+        if len(self._keys) > len(self._places):
+            self._places = sorted(self._keys)
 
     def clear(self, keys: Iterable[ItemKey]) -> None:
         """These are here, or nowhere."""
@@ -38,14 +45,20 @@ class Doubts:
                 at.discard(key)
                 if not at:
                     del self._keys[key.ring_id]
+                    del self._places[bisect_left(self._places, key.ring_id)]
 
     def at(self, ring_id: bytes) -> bool:
         """Whether something of this place is missing, or may be."""
         return bool(self.broken) or ring_id in self._keys
 
-    def places(self) -> frozenset[bytes] | None:
-        """All ring ids in doubt; None: whatever there is."""
-        return None if self.broken else frozenset(self._keys)
+    def between(self, after: bytes, through: bytes) -> bool:
+        """Whether something of a place in (after, through] is missing, or may
+        be; equal ends are the whole circle."""
+        places = self._places
+        return bool(self.broken) or any(
+            (bisect_left if inclusive else bisect_right)(places, low) < bisect_right(places, high)
+            for low, inclusive, high in arcs(after, through)
+        )
 
     def watch(self, callback: Callable[[], None]) -> None:
         """*callback* whenever something was found to be rotten."""

@@ -268,6 +268,23 @@ class HearingTests(SynchronousTestCase):
         hall["a"].electorate.hear(told)
         self.assertLess(len(looks), 10)
 
+    def test_many_things_that_rotted(self) -> None:
+        """However many there are, and however many arcs are asked about: not each of one with each of the other,
+        for hundreds of thousands of such looks would hold up all else."""
+        hall = Hall("a")
+        hall.found("a")
+        voter = hall["a"]
+        voter.store.doubts.add(
+            ItemKey(ids.to_bytes(number << 149), ZERO, Kind.HEAD, bytes(32)) for number in range(1, 999)
+        )
+        looks: list[object] = []
+        real = ids.in_half_open
+        self.patch(ids, "in_half_open", lambda *ends: looks.append(ends) or real(*ends))
+        arcs = [(number << 152, ((number + 1) << 152) % ids.RING_SIZE) for number in range(256)]
+        told = voter.electorate.vouch(arcs)
+        self.assertEqual(len(told), 256 - 125)
+        self.assertLess(len(looks), 1000)
+
     def test_overlapping_and_inverted_arcs(self) -> None:
         """Whatever parts of the circle are named, it stays whole, and they come back from the disk."""
         hall = Hall("abc")

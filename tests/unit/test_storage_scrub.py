@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from peerstore import ids
 from peerstore.errors import CorruptData, RingMismatch, StorageError
 from peerstore.items import Item, ItemKey, Kind
 from peerstore.node.preflight import check_data
@@ -446,7 +448,7 @@ class StructureTests(ScrubCase):
         self.assertIn("damaged", str(caught.exception))
         self.assertIn("Stop the node", caught.exception.next_step)
         self.assertTrue(self.store.doubts.at(b"any" * 7))
-        self.assertIsNone(self.store.doubts.places())
+        self.assertTrue(self.store.doubts.between(bytes(20), b"\1" * 20))
         self.assertIn("Stop the node", self.wait(self.store.check()))
         with self.assertRaises(CorruptData):
             self.scrub()
@@ -497,7 +499,8 @@ class DoubtTests(ScrubCase):
         self.reopen()
         self.assertTrue(self.store.doubts.at(LOG))
         self.assertFalse(self.store.doubts.at(head(0).key.ring_id))
-        self.assertEqual(self.store.doubts.places(), frozenset({LOG}))
+        before = (int.from_bytes(LOG, "big") - 1).to_bytes(20, "big")
+        self.assertEqual([self.store.doubts.between(*ends) for ends in ((before, LOG), (LOG, before))], [True, False])
         self.put(entry(1))
         self.assertFalse(self.store.doubts.at(LOG))
 
@@ -510,6 +513,25 @@ class DoubtTests(ScrubCase):
         self.assertEqual((self.store.doubts.at(LOG), self.lost()), (False, []))
         self.reopen()
         self.assertFalse(self.store.doubts.at(LOG))
+
+    def test_between(self) -> None:
+        """Whether a place in doubt is in a part of the circle, wherever that begins, also past zero; equal
+        ends are all of it."""
+        spots = [number.to_bytes(20, "big") for number in (0, 1, 5, 6, (1 << 160) - 1)]
+        for count in range(4):
+            for places in itertools.combinations(spots, count):
+                doubts = Doubts()
+                keys = [ItemKey(place, OWNER, Kind.HEAD, bytes(32)) for place in places]
+                doubts.add(keys)
+                doubts.add(keys[:1])
+                for low, high in itertools.product(spots, repeat=2):
+                    ends = int.from_bytes(low, "big"), int.from_bytes(high, "big")
+                    wanted = any(ids.in_half_open(ends[0], int.from_bytes(place, "big"), ends[1]) for place in places)
+                    self.assertEqual(doubts.between(low, high), wanted, (places, low, high))
+                doubts.clear(keys)
+                self.assertFalse(doubts.between(bytes(20), bytes(20)))
+                doubts.broken = "It is damaged."
+                self.assertTrue(doubts.between(spots[1], spots[2]))
 
     def test_what_is_lost_page_by_page(self) -> None:
         """Each once, whatever a page has room for; what is voted on comes first."""
