@@ -34,6 +34,8 @@ READ_TIMEOUT = 10.0
 GRACE = 0.3
 #: Seconds of waiting that a person notices.
 NOTICED = 2.0
+#: Patience (s) of reads while one that had all of its time was in vain.
+IMPATIENT = 3.0
 #: A majority of yesterday's voters proves nothing: routes older than this (s)
 #: are asked for again, which costs one round trip.
 FRESH = 2.0
@@ -92,6 +94,8 @@ class _Count:
 class SetReader:
     """Asks all voters of a key and unites what they say.
 
+    Once a read was in vain, others have less patience until one is complete.
+
     :param on_wait: called when a read has to wait for more voters to answer;
         the first time only.
     """
@@ -109,6 +113,8 @@ class SetReader:
     ) -> None:
         self._on_wait = on_wait
         self._has_waited = False
+        # Nobody waits for each of ten thousand heads what was waited in vain for one.
+        self._in_vain = False
         self._pool = pool
         self._locator = locator
         self._settings = settings
@@ -209,6 +215,8 @@ class SetReader:
         :param settling: makes, for each attempt, what tells that it is over
             before that.
         """
+        if self._in_vain:
+            patience = min(patience, IMPATIENT)
         waits = Patience(self._clock, self._rng, patience)
         # What was found once is told even if nobody can be asked again.
         most: list[msgspec.Struct] = []
@@ -216,7 +224,7 @@ class SetReader:
             try:
                 route, holders, copies = await self._holders(ring_id, 0.0)
             except PeerStoreError:
-                self._perhaps_say(patience - waits.left)
+                self._has_failed(patience, waits.left)
                 if not await waits.pause():
                     return _Poll(most, False)
                 continue
@@ -224,18 +232,24 @@ class SetReader:
             await self._round(route, holders, method, body, kind, count)
             if not count.over:
                 await self._round(route, self._further(route, holders, count), method, body, kind, count)
+            if count.complete:
+                self._in_vain = False
             if count.over:
                 return _Poll(count.answers, count.complete)
             most = count.answers if len(count.answers) >= len(most) else most
             self._locator.forget(route)
-            self._perhaps_say(patience - waits.left)
+            self._has_failed(patience, waits.left)
             if not await waits.pause():
                 return _Poll(most, False)
 
-    def _perhaps_say(self, waited: float) -> None:
+    def _has_failed(self, patience: float, left: float) -> None:
+        """One attempt more was in vain."""
+        waited = patience - left
         if waited >= NOTICED and not self._has_waited:
             self._has_waited = True
             self._on_wait()
+        if waited >= NOTICED and left <= 0:
+            self._in_vain = True
 
     def _further(self, route: Route, asked: Sequence[Member], count: _Count) -> tuple[Member, ...]:
         """Voters that the ring does not put first, or no longer."""

@@ -165,6 +165,31 @@ class HeadsTests(ReadTestCase):
         self.assertEqual(len(told), 1)
         self.assertLess(told[0] - began, 10.0)
 
+    def test_waiting_in_vain_is_not_done_again(self) -> None:
+        """What has all of its time and is not complete leaves others little,
+        until enough nodes are back."""
+        self.ring.put([HEAD])
+        away = [name for name in self.ring.names() if name != self.ring.around(RESOURCE)[0]]
+        for name in away:
+            self.ring.world.hosts[name].crash()
+        clock = self.ring.world.clock
+        began = clock.seconds()
+        self.assertFalse(self.heads(patience=20.0).complete)
+        self.assertGreater(clock.seconds() - began, 19.0)
+        began = clock.seconds()
+        for _ in range(3):
+            self.assertFalse(self.heads(patience=20.0).complete)
+        self.assertLess(clock.seconds() - began, 15.0)
+        for name in away:
+            self.ring.world.hosts[name].start(self.ring.around(RESOURCE)[0])
+        self.ring.run(60.0)
+        self.assertTrue(self.heads().complete)
+        for name in away:
+            self.ring.world.hosts[name].crash()
+        began = clock.seconds()
+        self.assertFalse(self.heads(patience=20.0).complete)
+        self.assertGreater(clock.seconds() - began, 19.0)
+
     def test_nobody_answers(self) -> None:
         """Then nothing is known, and nothing is claimed."""
         self.ring.put([HEAD])
