@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
+
+import peerstore
 
 NAMES = ("peerstore-node", "peerstore-sync")
 
@@ -44,3 +47,20 @@ class DropinTests(SynchronousTestCase):
                 if stripped.startswith("--") and stripped.rstrip("=").count(" ") == 0:
                     following = str(options).split(stripped, 1)[1].strip()
                     self.assertFalse(following.startswith("--"), f"{name} {stripped} has no explanation")
+
+    def test_nothing_is_promised_that_is_not_there(self) -> None:
+        """The README says that nothing is encrypted yet; twistd's list must not say otherwise."""
+        for maker in getPlugins(IServiceMaker):
+            if maker.tapname in NAMES:
+                self.assertNotIn("encrypt", maker.description)
+
+    def test_the_version_is_ours(self) -> None:
+        """Not Twisted's alone."""
+        makers = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
+        for name in NAMES:
+            out = io.StringIO()
+            self.patch(sys, "stdout", out)
+            with self.assertRaises(SystemExit) as ended:
+                makers[name].options().parseOptions(["--version"])
+            self.assertEqual(ended.exception.code, 0)
+            self.assertEqual(out.getvalue().split()[:2], [name, peerstore.__version__])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+
 import click
 
 import peerstore
@@ -65,10 +68,21 @@ def run(runner: Runner) -> int:
     try:
         cli.main(prog_name="peerstore", standalone_mode=False, obj=Options.default(runner))
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return 2
     except click.Abort:
         return 130
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0
+
+
+def _show(error: click.ClickException) -> None:
+    """A mistake in the words themselves: nobody has read ``--json`` by then."""
+    if "--json" not in sys.argv[1:]:
+        error.show()
+        return
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    step = f"{context.command_path if context else 'peerstore'} --help"
+    told = {"error": error.format_message(), "next_step": f"Try: {step}", "exit_status": 2}
+    sys.stderr.write(json.dumps(told) + "\n")

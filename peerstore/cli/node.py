@@ -4,22 +4,47 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.text import Text
 
 from peerstore.cli.asking import ask_node
 from peerstore.cli.context import Options, Verb
-from peerstore.cli.output import human, out, print_json
+from peerstore.cli.output import counted, human, out, print_json, say, say_note
 from peerstore.storage.listing import list_keys, list_lost
 from peerstore.storage.quarantine import list_quarantine
 
-__all__ = ["node"]
+__all__ = ["Retiring", "node"]
+
+
+class Retiring:
+    """What is worth a line of what a node says each second while it goes."""
+
+    def __init__(self) -> None:
+        self._left = -1
+        self._trouble = ""
+        self._is_waiting = False
+
+    def told(self, answer: dict[str, Any]) -> tuple[str, str]:
+        """(how far it is, what stands in the way), each empty if that is not new."""
+        if "left" not in answer:
+            return "", ""
+        before, left, trouble = self._left, int(answer["left"]), str(answer.get("trouble", ""))
+        line = ""
+        if left and left != before:
+            line = f"{counted(left, 'item is', 'items are')} still to be taken over by others"
+        elif not left and not before and not trouble and not self._is_waiting:
+            self._is_waiting = True
+            line = "Others have all that it held; it waits until they answer for it."
+        news = f"It cannot go yet: {trouble}" if trouble and trouble != self._trouble else ""
+        self._left, self._trouble = left, trouble
+        return line, news
 
 
 @click.group()
 def node() -> None:
-    """Look at one storage node."""
+    """Look at one storage node, or take it out of its ring."""
 
 
 @node.command(cls=Verb)
@@ -36,15 +61,18 @@ def retire(options: Options, data: str, lost: str | None) -> None:
     died and will not be back, is counted no more.
     """
     asked = {"do": "retire-lost", "host": lost} if lost else {"do": "retire"}
+    progress = Retiring()
     for answer in ask_node(Path(data).expanduser(), asked):
         if options.as_json:
             out.print(Text(json.dumps(answer)))
-        elif answer.get("left"):
-            out.print(Text(f"{answer['left']} items are still to be taken over by others"))
-        elif answer.get("done"):
-            out.print(
-                Text("The lost node is retired." if lost else "The node is retired: others have all that it held.")
-            )
+            continue
+        line, trouble = progress.told(answer)
+        if line:
+            say(line)
+        if trouble:
+            say_note(trouble)
+        if answer.get("done"):
+            say("The lost node is retired." if lost else "The node is retired: others have all that it held.")
 
 
 @node.command(cls=Verb)

@@ -23,7 +23,7 @@ CELLS = 64
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-@click.command(cls=Verb)
+@click.command(cls=Verb, short_help="Show who is in the ring, and who is ill.")
 @click.option("--ranges", is_flag=True, help="List each range, and who keeps what is in it.")
 @peer_option
 @click.pass_obj

@@ -82,6 +82,8 @@ class Canvass:
         self._failing: set[bytes] = set()
         #: Of our own disk, which fails every attempt while it is full.
         self._complaint = Complaint(clock.seconds)
+        #: What is wrong with our own disk, in words; empty when all is well.
+        self.trouble = ""
         #: Of a ring in which every host was to join another.
         self._unbegun = Complaint(clock.seconds)
         self._started: float | None = None
@@ -125,6 +127,7 @@ class Canvass:
             return await self._round(everything)
         except StorageError as error:
             # We go on with the votes that are on disk, if that.
+            self.trouble = str(error)
             if self._complaint.due():
                 self._log.error("who votes here cannot be kept: {why} This is said every ten minutes.", why=str(error))
             return False
@@ -149,6 +152,7 @@ class Canvass:
             self._log.debug("votes on {n} more arcs", n=became)
         electorate.let_go(answers)
         await electorate.kept()
+        self.trouble = ""
         if self._complaint.over():
             self._log.info("who votes here can be kept again")
         self._look_for_the_first()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import NamedTuple
 
 from twisted.internet.error import CannotListenError
@@ -96,6 +97,12 @@ def agree(kept: tuple[int, int] | None, copies: int | None, virtual_nodes: int |
 
 
 def why_not_listening(description: str, error: CannotListenError) -> UsageError:
-    """The system's refusal, in words."""
+    """The system's refusal, in words, and what helps against it."""
     reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
-    return UsageError(f"Cannot listen at {description} ({reason}).", "Stop what listens there, or choose another port.")
+    step = "Stop what listens there, or choose another port."
+    number = getattr(error.socketError, "errno", None)
+    if number == errno.EADDRNOTAVAIL:
+        step = "Name an address that this machine has: `ip address` lists them."
+    elif number in (errno.EACCES, errno.EPERM):
+        step = "Choose a port from 1024 on: those below are for root."
+    return UsageError(f"Cannot listen at {description} ({reason}).", step)

@@ -3,6 +3,7 @@
 A socket in the data folder, open to nobody else; one JSON object a line:
 
     -> {"do": "retire"}                      <- {"left": 12} ... {"done": true}
+                                                with "trouble": WORDS while something stands in the way
     -> {"do": "retire-lost", "host": HEX}    <- {"done": true}
     anything that cannot be done             <- {"error": WHAT, "next": STEP}
 """

@@ -73,6 +73,17 @@ class Farewell:
         self._copies = copies
         #: Of our own disk, which fails every attempt while it does.
         self._complaint = Complaint(clock.seconds)
+        self._trouble = ""
+        self._left = 0
+
+    @property
+    def trouble(self) -> str:
+        """What keeps us from going, in words; empty when nothing does.
+
+        Who votes comes first: others do not know that we go before it is on
+        our disk, and take nothing over.
+        """
+        return self._canvass.trouble or self._trouble
 
     # -- for a while ---------------------------------------------------------------
 
@@ -102,7 +113,8 @@ class Farewell:
         """Hand everything over, and leave the ring when k others (or all there
         are) have it.  We go on serving meanwhile; what this disk holds stays on it.
 
-        :param say: told now and then how many items are still to go.
+        :param say: told now and then how many items are still to go, with
+            what stands in the way in ``trouble``.
         :raises peerstore.errors.UsageError: when there is nobody to take it.
         """
         if not self._duties.others():
@@ -145,6 +157,8 @@ class Farewell:
             others = self._duties.others()
             if not others:
                 # All are away: there is nobody of whom it could be lacking.
+                self._trouble = "No other node of the ring answers. Start some."
+                say(self._left)
                 return False
             enough = min(self._copies, others)
             left = await self._strays.round(enough, drop=False)
@@ -153,6 +167,9 @@ class Farewell:
             # We are withdrawn already: to go on is all that there is to do.
             if self._complaint.due():
                 self._log.error("handing over: {why} This is said every ten minutes.", why=str(error))
+            self._trouble = str(error)
+            say(self._left)
             return False
+        self._trouble, self._left = "", left
         say(left)
         return not left and before == after and self._electorate.has_let_go_of_all

@@ -165,8 +165,13 @@ class Holding:
             if self._hosts.is_retired(bytes.fromhex(name)):
                 # It was retired before, perhaps not for long enough to be kept.
                 return Deferred.fromCoroutine(self._keep_hosts())
+        if len(name) < 8:
+            raise UsageError(
+                f"{name} is too little to tell nodes apart.",
+                "Name the lost one by at least eight digits, as `peerstore ring` shows them.",
+            )
         known = [fp for fp in (self._ring.fp, *self._hosts.fps()) if fp.hex().startswith(name.lower())]
-        if len(name) < 8 or len(known) != 1:
+        if len(known) != 1:
             raise UsageError(f"No node here is known as {name}.", "`peerstore ring` names them all.")
         (fp,) = known
         if fp == self._ring.fp or self._hosts.is_alive(fp):

@@ -188,7 +188,12 @@ class _Node(NodeService):
     def _retire(self, asked: dict[str, Any], say: Say) -> Any:
         if self.holding is None:
             raise UsageError("This node is still starting.", "Try again in a moment.")
-        retiring = self.holding.retire(lambda left: say({"left": left}))
+        farewell = self.holding.farewell
+
+        def tell(left: int) -> None:
+            say({"left": left, "trouble": farewell.trouble} if farewell.trouble else {"left": left})
+
+        retiring = self.holding.retire(tell)
         return retiring.addCallback(lambda _: self._reactor.callLater(0.5, self._reactor.stop))
 
     def _retire_lost(self, asked: dict[str, Any], say: Say) -> Any:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from twisted.python import usage
 
+import peerstore
+import twisted
+
 __all__ = ["PlainOptions"]
 
 
@@ -26,6 +29,11 @@ class PlainOptions(usage.Options):
         except usage.UsageError as error:
             text = str(error).removeprefix("Parameter type enforcement failed: ")
             raise SystemExit(f"{self.program}: {text} (--help explains the options)") from error
+
+    def opt_version(self) -> None:
+        """Display the version and exit."""
+        print(f"{self.program} {peerstore.__version__} (Twisted {twisted.__version__})")
+        raise SystemExit(0)
 
     def parseArgs(self, *stray: str) -> None:
         """There are options only."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -53,3 +54,20 @@ class WordTests(SynchronousTestCase):
             self.assertEqual(self.status(verb, "--no-such-option"), 2, verb)
         for words in ((), ("bakup",), ("get",), ("trace",), ("ring", "more"), ("put", "file"), ("node", "keys")):
             self.assertEqual(self.status(*words), 2, words)
+
+    def test_wrong_words_in_json(self) -> None:
+        """One document, like any other error."""
+        for words in (("bakup", "--json"), ("--json", "get"), ("backup", "--json", "--no-such-option")):
+            self.err.truncate(0)
+            self.err.seek(0)
+            self.assertEqual(self.status(*words), 2, words)
+            told = json.loads(self.err.getvalue())
+            self.assertEqual(sorted(told), ["error", "exit_status", "next_step"])
+            self.assertEqual(told["exit_status"], 2)
+
+    def test_the_list_fits(self) -> None:
+        """No verb is explained in half a sentence."""
+        self.status("--help")
+        verbs = self.out.getvalue().partition("Commands:")[2].partition("Exit status:")[0]
+        self.assertIn("ring ", verbs)
+        self.assertNotIn("...", verbs)

@@ -166,6 +166,36 @@ class ForGoodTests(FarewellTestCase):
         ring.world.hosts["b"].crash()
         self.check_held(ring)
 
+    def test_what_stands_in_the_way_is_told(self) -> None:
+        """A full disk of its own, until there is room again."""
+        ring = self.filled("abcd")
+        holding = self.holding(ring, "b")
+        self.assertEqual(holding.farewell.trouble, "")
+        store, is_full = ring.node("b").store, [True]
+        real = store.keep_setting
+
+        def keep(name: str, value: bytes) -> Deferred[Any]:
+            return fail(DiskFull("No room.", "Make some.")) if is_full else real(name, value)
+
+        self.patch(store, "keep_setting", keep)
+        ended, left = self.retiring(ring, "b")
+        ring.run(60.0)
+        self.assertEqual(ended, [])
+        self.assertEqual(holding.farewell.trouble, "No room. Make some.")
+        is_full.clear()
+        ring.until("the end", lambda: ended, 300.0)
+        self.assertEqual((holding.farewell.trouble, left[-1]), ("", 0))
+
+    def test_nobody_is_there_any_more(self) -> None:
+        """All others went away meanwhile: it says so, and waits for them."""
+        ring = self.filled("abcd")
+        ended, _ = self.retiring(ring, "b")
+        for name in "acd":
+            ring.world.hosts[name].crash()
+        ring.until("a word", lambda: self.holding(ring, "b").farewell.trouble, 120.0)
+        self.assertIn("No other node", self.holding(ring, "b").farewell.trouble)
+        self.assertEqual(ended, [])
+
     def test_a_disk_that_fails_for_a_while(self) -> None:
         """It is said once, and it goes on when the disk does."""
         ring = self.filled("abcd")
@@ -305,3 +335,9 @@ class LostTests(FarewellTestCase):
         holding = self.holding(ring, "a")
         for name in (ring.fp("b").hex(), ring.fp("a").hex(), "00" * 32, ring.fp("b").hex()[:7], "", "None", "zz" * 8):
             self.assertRaises(UsageError, holding.retire_lost, name)
+
+    def test_too_few_digits(self) -> None:
+        """That is said, not that nobody is called like that."""
+        ring = Ring("abc")
+        error: Any = self.assertRaises(UsageError, self.holding(ring, "a").retire_lost, ring.fp("b").hex()[:7])
+        self.assertIn("at least eight digits", error.next_step)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
+from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 
+from peerstore.node.config import why_not_listening
 from peerstore.node.tap import Options
 
 NEEDED = ["--listen", "tcp:3001:interface=127.0.0.1", "--data", "n"]
@@ -76,3 +79,20 @@ class OptionsTests(SynchronousTestCase):
         """Of --join and --advertise."""
         self.assertIn("--join", self.refused(*NEEDED, "--join", "nowhere"))
         self.assertIn("--advertise", self.refused(*NEEDED, "--advertise", "nowhere"))
+
+
+class ListenTests(SynchronousTestCase):
+    """Why a port cannot be had, and what helps."""
+
+    def step(self, number: int) -> str:
+        """The next step after a refusal of the system's."""
+        refused = CannotListenError("127.0.0.1", 3001, OSError(number, os.strerror(number)))
+        error = why_not_listening("tcp:3001:interface=127.0.0.1", refused)
+        self.assertIn(os.strerror(number), error.what)
+        return error.next_step
+
+    def test_each_refusal_has_its_remedy(self) -> None:
+        """A port in use, an address of another machine, a port of root's."""
+        self.assertIn("another port", self.step(errno.EADDRINUSE))
+        self.assertIn("address that this machine has", self.step(errno.EADDRNOTAVAIL))
+        self.assertIn("1024", self.step(errno.EACCES))

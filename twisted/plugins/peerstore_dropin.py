@@ -5,7 +5,7 @@ from twisted.application.service import ServiceMaker
 peerstore_node = ServiceMaker(
     "PeerStore storage node",
     "peerstore.node.tap",
-    "Keep a share of a ring's encrypted files.",
+    "Keep a share of a ring's files.",
     "peerstore-node",
 )
 peerstore_sync = ServiceMaker(
