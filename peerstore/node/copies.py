@@ -9,6 +9,7 @@ from typing import NamedTuple
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from peerstore import ids
 from peerstore.errors import Busy, PeerStoreError, PeerTimeout, StorageError
@@ -36,6 +37,9 @@ PUSH_TIMEOUT = 15.0
 GRACE = 2.0
 #: Seconds for which a host that says BUSY is asked again.
 BUSY_PATIENCE = 3.0
+#: Bytes that our own disk may have still to write.  One that hangs takes what
+#: it is given, and nobody waits for it: it must not all be held in memory.
+MOST_HANGING = 64 * 1024 * 1024
 
 
 class _Posted:
@@ -95,12 +99,14 @@ class _Waiting:
         try:
             await self._done
         finally:
+            self._uncertain = 0
             if self._timer is not None and self._timer.active():
                 self._timer.cancel()
 
     def _one_more(self) -> None:
         self._uncertain -= 1
-        if not self._uncertain:
+        # Below: our own disk was late, and nobody waits any more.
+        if self._uncertain == 0:
             self._timer = self._clock.callLater(GRACE, self._finish, None)
 
     def _finish(self, result: object) -> None:
@@ -150,6 +156,10 @@ class Copier:
         self._clock = clock
         self._rng = rng
         self._complaint = Complaint(clock.seconds)
+        #: Of a disk that does not answer at all.
+        self._silence = Complaint(clock.seconds)
+        #: Bytes that our own disk has still to write.
+        self._writing = 0
 
     async def post(self, items: Sequence[Item]) -> list[ItemOutcome]:
         """Keep and copy; one outcome each, in order.
@@ -186,20 +196,36 @@ class Copier:
         return [self._outcome(post) for post in posts]
 
     async def _store(self, posts: Sequence[_Posted]) -> None:
-        """On our own disk and on others', at the same time."""
+        """On our own disk and on others', at the same time.
+
+        Our own is waited for like any other: where it hangs, and the others
+        are enough, they are told of, and it is not.
+        """
         waiting = _Waiting(self._clock, posts)
         kept: Deferred[None] = Deferred()
         copying = Deferred.fromCoroutine(self._spread(posts, kept))
+        # It goes on whoever waits for it: what a disk was given, it writes.
+        Deferred.fromCoroutine(self._keep_here(posts)).addBoth(self._was_kept, kept)
         try:
-            await self._keep_here(posts)
-            kept.callback(None)
             await waiting.until(copying)
         except Exception:
             # Not when this is thrown away, as all of a dead node's work is.
             copying.addErrback(lambda failure: failure.trap(CancelledError))
             copying.cancel()
             raise
+        is_silent = not kept.called
         copying.cancel()
+        if is_silent and self._silence.due():
+            self._log.error(
+                "this node's disk does not write in time what is posted: others keep it, and it is fetched from them "
+                "later. If that goes on, check the disk. This is said every ten minutes."
+            )
+
+    def _was_kept(self, result: Failure | None, kept: Deferred[None]) -> None:
+        if not kept.called:
+            kept.callback(result)  # type: ignore[arg-type]
+        elif isinstance(result, Failure):
+            self._log.failure("what was posted could not be kept here", failure=result)
 
     async def _spread(self, posts: Sequence[_Posted], kept: Deferred[None]) -> None:
         """To the others; one more for what we could not keep ourselves, once
@@ -230,8 +256,10 @@ class Copier:
         post.needed = vote.needed
 
     async def _keep_here(self, posts: Sequence[_Posted]) -> None:
-        if self._keeper.closed:
+        size = sum(post.item.size for post in posts)
+        if self._keeper.closed or (self._writing and self._writing + size > MOST_HANGING):
             return
+        self._writing += size
         try:
             await self._keeper.write([post.item for post in posts])
         except StorageError as error:
@@ -240,8 +268,12 @@ class Copier:
                     "what is posted cannot be stored: {why} This is said every ten minutes.", why=str(error)
                 )
             return
+        finally:
+            self._writing -= size
         if posts and self._complaint.over():
             self._log.info("what is posted can be stored again")
+        if posts and self._silence.over():
+            self._log.info("this node's disk writes in time again")
         for post in posts:
             # After the write: had we spoken in another name before it,
             # whoever heard us has not seen it.

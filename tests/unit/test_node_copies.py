@@ -11,9 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore.errors import Busy
 from peerstore.items import Item, ItemKey, Kind
+from peerstore.node import copies
 from peerstore.node.handlers.common import READERS
 from peerstore.wire.bodies import GetHeads, Items, PostHeads, ReadSince
 from peerstore.wire.messages import Status, decode_body, encode_body
+from tests.support.log_lines import LogLines
 from tests.support.rings import Ring, Wire, greeting, items_named
 from tests.support.things import OWNER, a_chain, a_chunk, a_head, log_id
 
@@ -414,6 +416,51 @@ class BusyTests(RingTestCase):
         outcomes = ring.put([a_chunk(number, 100_000) for number in range(300)], patience=60.0)
         self.assertTrue(all(outcome.certain for outcome in outcomes))
         self.assertLess(ring.world.clock.seconds() - before, 60.0)
+
+    def test_an_owner_whose_disk_hangs(self) -> None:
+        """It says who has each thing, itself not counted: it need not hold up what is certain without it,
+        of any kind, and whatever came before."""
+        ring = Ring("abcde")
+        ring.run(10.0)
+        owner = ring.around(HEADS[0].key.ring_id)[0]
+        mine = [item for item in [*CHUNKS, *HEADS] if ring.around(item.key.ring_id)[0] == owner]
+        ring.world.hosts[owner].disk.slowness = 1e8
+        lines = LogLines(self)
+        for item in mine[:6]:
+            before = ring.world.clock.seconds()
+            (outcome,) = ring.put([item], patience=30.0)
+            self.assertTrue(outcome.certain)
+            self.assertNotIn(owner, ring.named(outcome.holders))
+            self.assertLess(ring.world.clock.seconds() - before, 5.0)
+        self.assertEqual(len(lines.having("disk does not write in time")), 1)
+
+    def test_a_disk_that_hangs_is_given_no_more(self) -> None:
+        """What it has not taken is held in memory, up to a bound; beyond, all goes to others."""
+        ring = Ring("abcde")
+        ring.run(10.0)
+        for name in ring.names():
+            holding = ring.node(name).holding
+            assert holding is not None
+            # They have a few things at a time, whatever comes of them.
+            ring.wait(holding.replicator.stop())
+        self.patch(copies, "MOST_HANGING", 50_000)
+        chunks = [a_chunk(number, 20_000) for number in range(40)]
+        owner = ring.around(chunks[0].key.ring_id)[0]
+        mine = [chunk for chunk in chunks if ring.around(chunk.key.ring_id)[0] == owner]
+        self.assertGreater(len(mine), 4)
+        store = ring.node(owner).store
+        waiting: list[Deferred[list[bool]]] = []
+
+        def hangs(items: Sequence[Item]) -> Deferred[list[bool]]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        real, store.put = store.put, hangs  # type: ignore[method-assign]
+        for chunk in mine:
+            (outcome,) = ring.put([chunk], patience=30.0)
+            self.assertTrue(outcome.certain)
+        self.assertEqual(len(waiting), 2)
+        store.put = real  # type: ignore[method-assign]
 
     def test_an_asker_that_goes_while_the_disk_is_slow(self) -> None:
         """His question is given up, and nothing of it ends in an error that nobody sees to."""
