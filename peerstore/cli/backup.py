@@ -6,7 +6,7 @@ import os
 
 import click
 
-from peerstore.cli.context import Options, Verb, peer_option, with_client
+from peerstore.cli.context import Options, Verb, given, peer_option, with_client
 from peerstore.cli.output import Meter, counted, human, print_json, say, say_lines, say_note, text_of
 from peerstore.client.assemble import OpenClient
 from peerstore.client.backup import Backup, BackupReport
@@ -20,7 +20,7 @@ __all__ = ["backup", "say_healed"]
 
 
 @click.command(cls=Verb)
-@click.argument("folder", metavar="DIR", type=click.Path())
+@click.argument("folder", metavar="DIR", type=given)
 @click.option("--as", "name", metavar="NAME", help="The name to keep it under [DIR's last component].")
 @click.option(
     "--exclude",

@@ -19,7 +19,7 @@ from peerstore.errors import PeerStoreError, StorageError, UsageError
 from peerstore.net.network import parse_client_address
 from peerstore.util.durable import write_durably
 
-__all__ = ["Options", "Runner", "Verb", "common_options", "peer_option", "with_client"]
+__all__ = ["Options", "Runner", "Verb", "common_options", "given", "peer_option", "with_client"]
 
 Runner = Callable[[Callable[[Any], Coroutine[Any, Any, int]]], int]
 
@@ -81,6 +81,17 @@ class Options(NamedTuple):
             # Next time --peer is needed, that is all.
             with contextlib.suppress(StorageError):
                 write_durably(path, (json.dumps(now, indent=2) + "\n").encode())
+
+
+def given(text: str) -> str:
+    """Words that are no empty ones: ``restore papers --to "$THERE"`` must not
+    write into the current folder where THERE is not set.
+
+    :raises click.BadParameter: when they are.
+    """
+    if not text:
+        raise click.BadParameter("it is empty. Is a variable of your shell not set?")
+    return text
 
 
 class Verb(click.Command):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from peerstore.cli.context import Options, Verb, peer_option, with_client
+from peerstore.cli.context import Options, Verb, given, peer_option, with_client
 from peerstore.cli.output import Meter, counted, human, print_json, say, say_note, text_of
 from peerstore.cli.restore import place_of, read_log
 from peerstore.cli.stdin import InterruptibleInput
@@ -28,7 +28,7 @@ _TYPE = {NodeKind.FILE: stat.S_IFREG, NodeKind.FOLDER: stat.S_IFDIR, NodeKind.SY
 
 
 @click.command(cls=Verb)
-@click.argument("name", metavar="[NAME[/PATH]]", required=False)
+@click.argument("name", metavar="[NAME[/PATH]]", required=False, type=given)
 @peer_option
 @click.pass_obj
 def ls(options: Options, name: str | None, peers: tuple[str, ...]) -> None:
@@ -102,7 +102,7 @@ def _when(mtime_ns: int) -> str:
 
 
 @click.command(cls=Verb)
-@click.argument("name", metavar="NAME[/PATH]")
+@click.argument("name", metavar="NAME[/PATH]", type=given)
 @click.option("--recursive", "-r", is_flag=True, help="A folder, with everything in it.")
 @click.option("--dry-run", "-n", is_flag=True, help="Only say what would be removed.")
 @peer_option
@@ -162,7 +162,7 @@ def _tell_removed(options: Options, place: Place, gone: Sequence[PathVersion], d
 
 
 @click.command(cls=Verb)
-@click.argument("file", metavar="FILE|-", type=click.Path())
+@click.argument("file", metavar="FILE|-", type=given)
 @click.option("--as", "name", metavar="NAME/PATH", required=True, help='Where to keep it; "NAME/" keeps its own name.')
 @peer_option
 @click.pass_obj

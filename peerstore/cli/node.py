@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from peerstore.cli.asking import ask_node
-from peerstore.cli.context import Options, Verb
+from peerstore.cli.context import Options, Verb, given
 from peerstore.cli.output import counted, human, out, print_json, say, say_note
 from peerstore.storage.listing import list_keys, list_lost
 from peerstore.storage.quarantine import list_quarantine
@@ -48,7 +48,7 @@ def node() -> None:
 
 
 @node.command(cls=Verb)
-@click.argument("data", metavar="DATA", type=click.Path())
+@click.argument("data", metavar="DATA", type=given)
 @click.option(
     "--lost", metavar="FP", help="Retire another node, which is gone for good: its fingerprint, or the start of it."
 )
@@ -76,7 +76,7 @@ def retire(options: Options, data: str, lost: str | None) -> None:
 
 
 @node.command(cls=Verb)
-@click.argument("data", metavar="DATA", type=click.Path())
+@click.argument("data", metavar="DATA", type=given)
 @click.pass_obj
 def keys(options: Options, data: str) -> None:
     """List what the node with data folder DATA holds; it may be running."""

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from peerstore.cli.context import Options, Verb, peer_option, with_client
+from peerstore.cli.context import Options, Verb, given, peer_option, with_client
 from peerstore.cli.output import Meter, counted, human, print_json, say, say_lines, say_note, text_of
 from peerstore.client.assemble import OpenClient
 from peerstore.client.client import Client
@@ -63,8 +63,8 @@ _dry_run = click.option("--dry-run", "-n", is_flag=True, help="Only say what wou
 
 
 @click.command(cls=Verb)
-@click.argument("name", metavar="NAME[/PATH]")
-@click.option("--to", "to", metavar="DIR", type=click.Path(), help="Where to write [the place it was backed up from].")
+@click.argument("name", metavar="NAME[/PATH]", type=given)
+@click.option("--to", "to", metavar="DIR", type=given, help="Where to write [the place it was backed up from].")
 @_force
 @_dry_run
 @peer_option
@@ -91,11 +91,12 @@ def restore(options: Options, name: str, to: str | None, force: bool, dry_run: b
 
 
 @click.command(cls=Verb)
-@click.argument("name", metavar="NAME/PATH")
+@click.argument("name", metavar="NAME/PATH", type=given)
 @click.option(
     "--to",
     "to",
     metavar="DEST",
+    type=given,
     help='Where to write: a name for it, a folder that is there to put a file into, or "-" for standard output '
     "[its own name, here].",
 )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from peerstore import ids
-from peerstore.cli.context import Options, Verb, peer_option, with_client
+from peerstore.cli.context import Options, Verb, given, peer_option, with_client
 from peerstore.cli.output import counted, human, milliseconds, paragraph, print_json, say, text_of, where
 from peerstore.cli.restore import place_of
 from peerstore.client.assemble import OpenClient
@@ -61,7 +61,7 @@ def is_id(text: str) -> bool:
 
 
 @click.command(cls=Verb)
-@click.argument("wanted", metavar="KEY")
+@click.argument("wanted", metavar="KEY", type=given)
 @peer_option
 @click.pass_obj
 def trace(options: Options, wanted: str, peers: tuple[str, ...]) -> None:

@@ -115,15 +115,16 @@ class Target:
 
     def close(self, keep_hidden: bool = False) -> None:
         """Let go, and take the hidden folder away when it is empty."""
-        for path in sorted(self._loosened, reverse=True):
-            with contextlib.suppress(OSError, StorageError):
-                self._tighten(path)
         if self._hidden >= 0:
             if not keep_hidden and self._is_alone():
                 with contextlib.suppress(OSError):
                     os.rmdir(self._hidden_name, dir_fd=self._descriptor)
             os.close(self._hidden)
             self._hidden = -1
+        # Not before: nothing can be taken out of a folder that is read-only.
+        for path in sorted(self._loosened, reverse=True):
+            with contextlib.suppress(OSError, StorageError):
+                self._tighten(path)
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -318,8 +319,7 @@ class Target:
         return b"%b%d-%d" % (prefix, os.getpid(), next(self._numbers))
 
     def _is_alone(self) -> bool:
-        """Whether no other program writes here now.  Our share of the lock is
-        given up by asking."""
+        """Whether no other program writes here; our share of the lock is given up."""
         try:
             fcntl.flock(self._hidden, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

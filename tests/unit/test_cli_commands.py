@@ -55,6 +55,25 @@ class WordTests(SynchronousTestCase):
         for words in ((), ("bakup",), ("get",), ("trace",), ("ring", "more"), ("put", "file"), ("node", "keys")):
             self.assertEqual(self.status(*words), 2, words)
 
+    def test_empty_words(self) -> None:
+        """A variable that is not set names no place: neither the current folder nor all there is."""
+        for words in (
+            ("backup", ""),
+            ("restore", "docs", "--to", ""),
+            ("restore", ""),
+            ("get", "docs/a", "--to", ""),
+            ("get", ""),
+            ("ls", ""),
+            ("rm", "-r", ""),
+            ("put", "", "--as", "docs/"),
+            ("trace", ""),
+            ("node", "keys", ""),
+            ("node", "retire", ""),
+        ):
+            self.err.truncate(0)
+            self.assertEqual(self.status(*words), 2, words)
+            self.assertIn("it is empty", self.err.getvalue(), words)
+
     def test_wrong_words_in_json(self) -> None:
         """One document, like any other error."""
         for words in (("bakup", "--json"), ("--json", "get"), ("backup", "--json", "--no-such-option")):

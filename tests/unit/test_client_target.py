@@ -271,6 +271,23 @@ class LifeTests(TargetTestCase):
         strict.folder(b"a")
         self.assertEqual(modes()[0], 0o511)
 
+    def test_the_hidden_folder_of_a_read_only_one(self) -> None:
+        """It goes while that can be written; afterwards nobody could take it away."""
+        tree = self.place / "tree"
+        tree.mkdir()
+        tree.chmod(0o555)
+        target = self.opened(tree, loosen=True)
+        seen: list[int] = []
+        real = os.rmdir
+
+        def rmdir(name: bytes, dir_fd: int) -> None:
+            seen.append(stat.S_IMODE(tree.stat().st_mode))
+            real(name, dir_fd=dir_fd)
+
+        self.patch(module.os, "rmdir", rmdir)
+        target.close()
+        self.assertEqual((seen, stat.S_IMODE(tree.stat().st_mode), os.listdir(tree)), ([0o755], 0o555, []))
+
     def test_the_folders_own_attributes(self) -> None:
         """They are set last: the hidden folder that goes changes the time."""
         self.write(b"file")
