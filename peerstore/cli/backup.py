@@ -87,7 +87,7 @@ def say_healed(options: Options, client: Client) -> None:
 def _say_how_far(options: Options, report: BackupReport) -> None:
     done = report.unchanged + report.changed
     if done and not (options.quiet or options.as_json):
-        say_note(f"It came as far as {done} of {counted(report.files, 'file')}.")
+        say_note(f"It came as far as {done:,} of {counted(report.files, 'file')}.")
 
 
 def _tell(options: Options, report: BackupReport) -> None:
@@ -121,7 +121,7 @@ def _tell(options: Options, report: BackupReport) -> None:
     if not options.quiet:
         say(
             f"{report.folder}: {counted(report.files, 'file')} in {counted(report.folders, 'folder')}, "
-            f"{human(report.size)}; {report.changed} new or changed, {report.removed} removed, "
-            f"{report.unchanged} unchanged; "
+            f"{human(report.size)}; {report.changed:,} new or changed, {report.removed:,} removed, "
+            f"{report.unchanged:,} unchanged; "
             + ("nothing was sent (dry run)" if report.dry_run else f"{human(report.sent)} sent")
         )

@@ -100,7 +100,7 @@ def keys(options: Options, data: str) -> None:
         out.print(
             Text(f"{key.ring_id.hex()}  {key.kind.name.lower():6}  {human(key.size):>10}  owner {key.owner.hex()[:8]}")
         )
-    out.print(Text(f"{len(listed)} items, {human(sum(key.size for key in listed))}"))
+    out.print(Text(f"{counted(len(listed), 'item')}, {human(sum(key.size for key in listed))}"))
     for gone, why in list_lost(folder):
         place = f"{gone.ring_id.hex()}  {gone.kind.name.lower():6}  {'lost':>10}  owner {gone.owner.hex()[:8]}"
         out.print(Text(f"{place}  {why}"))

@@ -205,5 +205,5 @@ def _tell(options: Options, report: RestoreReport, where: bytes, one: bool) -> N
     verb = "would be written" if report.dry_run else "written"
     say(
         f"{report.folder}: {counted(report.written, 'file')} {verb} to {show(where)}, "
-        f"{report.present} {'was' if report.present == 1 else 'were'} there already, {human(report.size)} in all"
+        f"{report.present:,} {'was' if report.present == 1 else 'were'} there already, {human(report.size)} in all"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -161,16 +160,16 @@ class Holding:
         :raises peerstore.errors.UsageError: when it is not known, or lives.  What
             is returned fails with a StorageError when it cannot be kept.
         """
-        with contextlib.suppress(ValueError):
-            if self._hosts.is_retired(bytes.fromhex(name)):
-                # It was retired before, perhaps not for long enough to be kept.
-                return Deferred.fromCoroutine(self._keep_hosts())
         if len(name) < 8:
             raise UsageError(
                 f"{name} is too little to tell nodes apart.",
                 "Name the lost one by at least eight digits, as `peerstore ring` shows them.",
             )
         known = [fp for fp in (self._ring.fp, *self._hosts.fps()) if fp.hex().startswith(name.lower())]
+        before = [fp for fp in self._hosts.retired() if fp.hex().startswith(name.lower())]
+        if len(before) == 1 and not known:
+            # It was retired before, perhaps not for long enough to be kept.
+            return Deferred.fromCoroutine(self._keep_hosts())
         if len(known) != 1:
             raise UsageError(f"No node here is known as {name}.", "`peerstore ring` names them all.")
         (fp,) = known

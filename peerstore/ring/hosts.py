@@ -237,6 +237,10 @@ class HostTable:
         """Whether that host has been retired."""
         return fp in self._retired
 
+    def retired(self) -> frozenset[bytes]:
+        """Fingerprints of all that are."""
+        return frozenset(self._retired)
+
     def _changed(self, fp: bytes) -> None:
         self.version += 1
         self.changes += 1

@@ -321,8 +321,8 @@ class LostTests(FarewellTestCase):
         ring = self.filled("abc")
         ring.world.hosts["b"].crash()
         ring.run(60.0)
-        for _ in range(2):
-            ring.wait(self.holding(ring, "a").retire_lost(ring.fp("b").hex()))
+        for name in (ring.fp("b").hex(), ring.fp("b").hex(), ring.fp("b").hex()[:8], ring.fp("b").hex()[:8].upper()):
+            ring.wait(self.holding(ring, "a").retire_lost(name))
         ring.world.hosts["c"].crash()
         ring.world.hosts["a"].crash(silent=True)
         ring.world.start("a")
