@@ -184,8 +184,10 @@ class Copier:
         for post in good:
             self._plan(post)
         await self._store(good)
-        if not await self._electorate.may_vote():
-            for post in good:
+        kept = [post for post in good if self._fp in post.holders]
+        # Not where we do not count anyway: the disk that hangs is the same.
+        if kept and not await self._electorate.may_vote():
+            for post in kept:
                 post.names.pop(self._fp, None)
         for post in good:
             # We do not count: once we stop, what is left is what others have.

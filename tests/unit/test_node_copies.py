@@ -434,6 +434,19 @@ class BusyTests(RingTestCase):
             self.assertLess(ring.world.clock.seconds() - before, 5.0)
         self.assertEqual(len(lines.having("disk does not write in time")), 1)
 
+    def test_an_owner_whose_disk_hangs_when_it_has_news_of_voters(self) -> None:
+        """It cannot put them on its disk, and so does not vote; the others do."""
+        ring = Ring("abcde")
+        ring.run(10.0)
+        owner, *others = ring.around(HEADS[0].key.ring_id)
+        ring.world.hosts[owner].disk.slowness = 1e8
+        holding = ring.node(owner).holding
+        assert holding is not None
+        holding.electorate.suspect(ring.fp(others[-1]))
+        (outcome,) = ring.put([HEADS[0]], patience=10.0)
+        self.assertTrue(outcome.certain)
+        self.assertEqual(ring.named(outcome.holders), "".join(sorted(others[:2])))
+
     def test_a_disk_that_hangs_is_given_no_more(self) -> None:
         """What it has not taken is held in memory, up to a bound; beyond, all goes to others."""
         ring = Ring("abcde")
