@@ -167,5 +167,5 @@ async def _meet_somebody(clock: IReactorTime, pool: IPeerPool, hosts: HostTable,
 
 def _why_not(address: str, error: PeerError | RemoteError) -> str:
     if isinstance(error, ProtocolViolation | RemoteError):
-        return f"What answers at {address} is no PeerStore node ({error.what})."
+        return f"What answers at {address} is no PeerStore node ({error.what.rstrip('.')})."
     return error.what

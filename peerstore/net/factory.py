@@ -13,6 +13,7 @@ from peerstore.interfaces import IDispatcher
 from peerstore.net.arriving import Arriving
 from peerstore.net.limits import Budget, Limits
 from peerstore.net.protocol import PeerProtocol
+from peerstore.util.complaint import Seldom
 from peerstore.util.lamport import LamportClock
 from peerstore.wire.session import Greeting
 
@@ -52,6 +53,7 @@ class PeerFactory(Factory):
         self.connections: dict[int, PeerProtocol] = {}
         self._count = 0
         self._stopped = False
+        self._violations = Seldom(clock.seconds)
 
     def buildProtocol(self, addr: IAddress | None) -> PeerProtocol | None:
         """A protocol for one more connection, or None when there are enough."""
@@ -79,6 +81,7 @@ class PeerFactory(Factory):
             ready,
             lost,
             arriving=self.arriving,
+            violations=self._violations,
         )
         protocol.factory = self
         self.connections[number] = protocol

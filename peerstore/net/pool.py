@@ -18,6 +18,7 @@ from peerstore.errors import ConnectionLost, PeerError, PeerMismatch, PeerStoreE
 from peerstore.interfaces import IDispatcher, INetwork, IPeerPool
 from peerstore.net.limits import Budget, Limits
 from peerstore.net.protocol import PeerProtocol
+from peerstore.util.complaint import Seldom
 from peerstore.util.lamport import LamportClock
 from peerstore.wire.session import Greeting
 
@@ -85,6 +86,7 @@ class PeerPool:
         self._lamport = lamport
         self._limits = limits or Limits()
         self._budget = budget or Budget(self._limits.bytes_per_node)
+        self._violations = Seldom(clock.seconds)
         #: By address and fingerprint; None: whoever answers there.
         self._lines: dict[str, dict[bytes | None, _Line]] = {}
         self._watchers: list[Callable[[bytes], None]] = []
@@ -213,6 +215,7 @@ class PeerPool:
             ready,
             lost,
             address,
+            violations=self._violations,
         )
 
         def connected(_: Any) -> None:

@@ -36,6 +36,7 @@ from peerstore.net.outbox import Outbox
 from peerstore.net.progress import ProgressWatch
 from peerstore.net.requests import RequestTable
 from peerstore.net.serving import ENVELOPE, Serving, told
+from peerstore.util.complaint import Seldom
 from peerstore.util.lamport import LamportClock
 from peerstore.wire import bodies
 from peerstore.wire.framing import FRAME_LIMIT, FrameDecoder, frame_header
@@ -70,6 +71,7 @@ class PeerProtocol(Protocol):
     :param ready: called with self once the other end has greeted.
     :param lost: called with self and the reason when the connection ended.
     :param arriving: counts unfinished frames; None where few connect to us.
+    :param violations: which broken protocols are worth a line in the log.
     """
 
     _log = Logger()
@@ -86,8 +88,10 @@ class PeerProtocol(Protocol):
         lost: Callable[[PeerProtocol, PeerStoreError], None],
         address: str = "",
         arriving: Arriving | None = None,
+        violations: Seldom | None = None,
     ) -> None:
         self._clock = clock
+        self._violations = violations or Seldom(clock.seconds)
         self._arriving = arriving
         self._own = greeting
         self._lamport = lamport
@@ -342,7 +346,8 @@ class PeerProtocol(Protocol):
     def _refuse(self, violation: ProtocolViolation) -> None:
         """Say why, once, and end: what follows in the stream means nothing."""
         peer = ids.short(self._fp) or self.address or "a stranger"
-        self._log.info("ended the connection with {peer}: {why}", peer=peer, why=violation.what)
+        if self._violations.due(f"{peer} {type(violation).__name__}"):
+            self._log.info("ended the connection with {peer}: {why}", peer=peer, why=violation.what)
         if self._session.established:
             self._answer(0, *told(violation))
         self.close(violation)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["CALM", "EVERY", "Complaint"]
+__all__ = ["CALM", "EVERY", "Complaint", "Seldom"]
 
 #: Seconds between two lines about the same thing.
 EVERY = 600.0
@@ -43,4 +43,30 @@ class Complaint:
         if self._said is None or self._seconds() - self._wrong < CALM:
             return False
         self._said = None
+        return True
+
+
+class Seldom:
+    """Events of many kinds, each worth a line now and then only: whoever
+    knocks at our door each second does not fill our log.
+
+    :param seconds: a clock.
+    :param most: kinds that are remembered; of more, the oldest is forgotten.
+    """
+
+    def __init__(self, seconds: Callable[[], float], every: float = EVERY, most: int = 256) -> None:
+        self._seconds = seconds
+        self._every = every
+        self._most = most
+        self._said: dict[str, float] = {}
+
+    def due(self, kind: str) -> bool:
+        """It happened; whether to say so now."""
+        now = self._seconds()
+        if kind in self._said and now - self._said[kind] < self._every:
+            return False
+        self._said.pop(kind, None)
+        while len(self._said) >= self._most:
+            del self._said[next(iter(self._said))]
+        self._said[kind] = now
         return True

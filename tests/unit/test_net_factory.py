@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore.net.factory import PeerFactory
@@ -59,6 +60,22 @@ class FactoryTests(SynchronousTestCase):
         factory = self.factory()
         first, second = self.come(factory)[0], self.come(factory)[0]
         self.assertEqual([first.greeting, second.greeting], self.greetings)
+
+    def test_who_knocks_again_and_again(self) -> None:
+        """Strangers that speak something else are told of once in ten minutes, not each time."""
+        factory = self.factory()
+        lines: list[str] = []
+        for _ in range(3):
+            for _ in range(20):
+                with capturedLogs() as captured:
+                    raw, wire = self.come(factory, greet=False)
+                    raw.send(b"GET / HTTP/1.0\r\n\r\n")
+                    wire.pump()
+                lines += [formatEvent(event) for event in captured]
+            self.clock.advance(601)
+        self.assertEqual(len(lines), 3)
+        self.assertIn("ended the connection with a stranger", lines[0])
+        self.assertEqual(len(factory.connections), 0)
 
     def test_connections_are_counted(self) -> None:
         """While they last."""

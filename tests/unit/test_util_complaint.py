@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from peerstore.util.complaint import CALM, EVERY, Complaint
+from peerstore.util.complaint import CALM, EVERY, Complaint, Seldom
 
 
 class ComplaintTests(SynchronousTestCase):
@@ -46,3 +46,21 @@ class ComplaintTests(SynchronousTestCase):
             self.assertFalse(self.complaint.over())
             self.clock.advance(CALM / 4)
         self.assertEqual(said, 1)
+
+
+class SeldomTests(SynchronousTestCase):
+    """Events of many kinds."""
+
+    def test_each_kind_now_and_then(self) -> None:
+        """One kind does not silence another."""
+        clock = Clock()
+        seldom = Seldom(clock.seconds)
+        self.assertEqual([seldom.due(kind) for kind in "abab"], [True, True, False, False])
+        clock.advance(EVERY)
+        self.assertEqual([seldom.due(kind) for kind in "aab"], [True, False, True])
+
+    def test_no_more_than_so_many(self) -> None:
+        """The oldest is forgotten: memory is bounded, whoever comes."""
+        seldom = Seldom(Clock().seconds, most=3)
+        self.assertEqual([seldom.due(kind) for kind in "abcd"], [True] * 4)
+        self.assertEqual([seldom.due(kind) for kind in "dcba"], [False, False, False, True])
