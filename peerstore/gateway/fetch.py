@@ -146,6 +146,10 @@ class ChunkReader:
             except PeerStoreError:
                 search.unsure = True
                 return
+            if search.rounds:
+                # Hosts that came since may stand before one that took it when
+                # the first were full.
+                count = len(route.members)
             search.begin(route, replica_hosts(route.members, count))
 
         await all_of([Deferred.fromCoroutine(begin(search)) for search in searches])

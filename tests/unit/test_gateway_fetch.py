@@ -172,6 +172,19 @@ class FetchTests(SynchronousTestCase):
         found = ring.wait(ring.client().get_chunks([chunk.key.element]))
         self.assertEqual(found, items_named([chunk]))
 
+    def test_a_copy_that_is_further_on(self) -> None:
+        """It was taken there because others were full, which they still are, and since then new hosts came
+        to stand before: all that the owner names are asked before it is left out."""
+        ring = Ring("abcdefghij", list_size=16)
+        chunk = a_chunk(99)
+        order = ring.around(chunk.key.ring_id)
+        for name in order:
+            Wire(ring.node(name)).instead("push", refuse(StorageError("No room.")))
+        ring.wait(ring.node(order[8]).store.put([chunk]))
+        self.gateway = ring.client(order[0], "reader")
+        self.ring = ring
+        self.assertEqual(self.get([chunk]), items_named([chunk]))
+
     def test_a_reader_whose_ring_is_out_of_date(self) -> None:
         """Hosts that it does not know of yet have it: it asks the ring again."""
         ring = Ring("ab", list_size=8)
