@@ -137,7 +137,8 @@ class Exchange:
         ):
             # It would be found to be here, and not be fetched.
             raise Busy("Some of that range is just being dropped here.")
-        fetched, pushed = await self._compare(task, after, through, sys.maxsize)
+        lacks: list[ItemKey] = []
+        fetched, pushed = await self._compare(task, after, through, sys.maxsize, lacks)
         if fetched or pushed:
             self._log.info(
                 "replication with {host}: {fetched} items fetched, {pushed} pushed",
@@ -145,6 +146,11 @@ class Exchange:
                 fetched=fetched,
                 pushed=pushed,
             )
+        if lacks:
+            # It has rotted there, was dropped a moment ago, or was damaged on
+            # its way.  Whoever takes this for all that there is must not vote
+            # by it; and nothing else has to wait for it.
+            raise NotReady("A host does not give what it said it has.", status=Status.NOT_READY)
         return fetched
 
     async def alike(self, member: Member, kinds: tuple[Kind, ...], after: int, through: int) -> tuple[int, int, bool]:
@@ -166,9 +172,12 @@ class Exchange:
         """
         return await self._push(member, keys)
 
-    async def _compare(self, task: Task, after: int, through: int, above: int) -> tuple[int, int]:
-        """Items (fetched, pushed); *above* is how many keys the range has of
-        which this one was cut."""
+    async def _compare(self, task: Task, after: int, through: int, above: int, lacks: list[ItemKey]) -> tuple[int, int]:
+        """Items (fetched, pushed).
+
+        :param above: how many keys the range has of which this one was cut.
+        :param lacks: something is added to it where what is voted on did not come.
+        """
         body = GetRangeDigest(ids.to_bytes(after), ids.to_bytes(through), task.kinds)
         theirs = await ask(self._pool, task.member, "range-digest", body, RangeDigest, DIGEST_TIMEOUT)
         count, digest = await self._store.range_digest(body.after, body.through, body.kinds)
@@ -180,14 +189,16 @@ class Exchange:
         # Where cutting does not spread the keys, they all have one ring id
         # (a long log), and cutting on would never end.
         if not LEAF < most < above or span(after, through) < PIECES:
-            return await self._exchange(task, after, through, theirs.count)
+            return await self._exchange(task, after, through, theirs.count, lacks)
         fetched = pushed = 0
         for low, high in split(after, through):
-            more = await self._compare(task, low, high, most)
+            more = await self._compare(task, low, high, most, lacks)
             fetched, pushed = fetched + more[0], pushed + more[1]
         return fetched, pushed
 
-    async def _exchange(self, task: Task, after: int, through: int, count: int) -> tuple[int, int]:
+    async def _exchange(
+        self, task: Task, after: int, through: int, count: int, lacks: list[ItemKey]
+    ) -> tuple[int, int]:
         """Compare the keys themselves, and move what differs.
 
         Both sides list their keys in the same order, so that a page of each
@@ -222,16 +233,16 @@ class Exchange:
             else:
                 their, own = await theirs.next(), await ours.next()
             if len(wanted) >= PAGE:
-                fetched += await self._fetch(task.member, wanted)
+                fetched += await self._fetch(task.member, wanted, lacks)
                 wanted = []
             if len(offered) >= PAGE:
                 pushed += await self._push(task.member, offered)
                 offered = []
-        fetched += await self._fetch(task.member, wanted)
+        fetched += await self._fetch(task.member, wanted, lacks)
         pushed += await self._push(task.member, offered)
         return fetched, pushed
 
-    async def _fetch(self, member: Member, keys: Sequence[ItemKey]) -> int:
+    async def _fetch(self, member: Member, keys: Sequence[ItemKey], lacks: list[ItemKey]) -> int:
         """Get items by key, judged like anybody's; how many were kept."""
         fetched = 0
         waiting = list(keys)
@@ -242,14 +253,15 @@ class Exchange:
             given = [item for item in answer.items if item.key in asked]
             verdicts = await self._keeper.keep(given)
             await self._pace.spend(_weight(given))
-            fetched += sum(verdict.kept for verdict in verdicts)
+            kept = {item.key for item, verdict in zip(given, verdicts, strict=True) if verdict.kept}
+            fetched += len(kept)
+            missing = asked - kept
             if answer.more and given:
                 got = {item.key for item in given}
                 waiting = [key for key in part if key not in got] + waiting
-            elif any(key.kind is not Kind.CHUNK for key in asked.difference(item.key for item in given)):
-                # It has rotted there, or was dropped a moment ago.  Whoever
-                # takes this for all that there is must not vote by it.
-                raise NotReady("A host does not give what it said it has.", status=Status.NOT_READY)
+                missing &= got
+            if not lacks:
+                lacks += [key for key in missing if key.kind is not Kind.CHUNK]
         return fetched
 
     async def _push(self, member: Member, keys: Sequence[ItemKey]) -> int:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore.errors import DiskFull, PeerUnreachable, RemoteError
 from peerstore.items import Item, ItemKey, Kind
-from peerstore.node import mend
+from peerstore.node import exchange, mend
 from peerstore.node.admission import Admission
 from peerstore.node.keeper import Keeper
 from peerstore.node.mend import LAST, Holders, Mender, holders_of
@@ -20,7 +20,7 @@ from peerstore.ring.member import Member
 from peerstore.storage.digests import pack_key
 from peerstore.storage.memory_store import MemoryDisk, MemoryNodeStore
 from peerstore.util.blocking import InlineRunner
-from peerstore.wire.bodies import GetHeads, GetRangeDigest, ReadSince
+from peerstore.wire.bodies import GetHeads, GetRangeDigest, Items, ReadSince
 from peerstore.wire.messages import Status, decode_body
 from peerstore.wire.session import Greeting
 from tests.support.log_lines import LogLines
@@ -388,6 +388,33 @@ class RingTests(SynchronousTestCase):
         ring.run(20.0)
         asked = GetHeads(head.key.ring_id, OWNER, ())
         self.assertEqual(ring.ask("c", "get-heads", asked).vote.name, b"")
+        wire.heal()
+        ring.until("its vote", lambda: ring.ask("c", "get-heads", asked).vote.name, 60.0)
+        self.assertEqual(ring.ask("c", "get-heads", asked).items, (head,))
+
+    def test_a_thing_that_comes_damaged(self) -> None:
+        """It is not taken; and whoever takes an arc in did not get all of it, and does not vote.  All else comes."""
+        self.patch(exchange, "FETCH", 1)
+        ring = Ring("a")
+        heads = [a_head(number) for number in range(20)]
+        ring.put(heads)
+        wire = Wire(ring.node("a"))
+        head = heads[1]
+
+        def damaged(body: Any, answer: Items) -> Items:
+            spoilt = [Item(item.key, item.statement, item.data + b"!") for item in answer.items if item == head]
+            return Items(tuple(spoilt) or answer.items, answer.more)
+
+        wire.after("fetch", damaged)
+        wire.instead("push", _silent)
+        ring.world.start("c", "a")
+        other = Wire(ring.node("c"))
+        other.instead("push", _silent)
+        ring.run(20.0)
+        asked = GetHeads(head.key.ring_id, OWNER, ())
+        answer = ring.ask("c", "get-heads", asked)
+        self.assertEqual((answer.items, answer.vote.name), ((), b""))
+        self.assertEqual(ring.held("c"), {one.key for one in heads} - {head.key})
         wire.heal()
         ring.until("its vote", lambda: ring.ask("c", "get-heads", asked).vote.name, 60.0)
         self.assertEqual(ring.ask("c", "get-heads", asked).items, (head,))
