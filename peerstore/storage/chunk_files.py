@@ -17,24 +17,40 @@ import errno
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from peerstore.errors import CorruptData
 from peerstore.storage.quarantine import Quarantine
 from peerstore.util.durable import disk_error, make_directory, sync_directory
 
-__all__ = ["ChunkFiles"]
+__all__ = ["ChunkFiles", "RESERVE", "room_of"]
+
+#: Bytes that chunks leave free, at most; of a small file system a twentieth.
+#: A node that cannot note who votes, or that it starts, is of no use to anybody.
+RESERVE = 64 * 1024 * 1024
+SMALLEST_PART = 20
+
+
+def room_of(folder: Path) -> tuple[int, int]:
+    """(bytes that are free for us, bytes of the whole file system).
+
+    :raises OSError: when the system does not say.
+    """
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
 
 class ChunkFiles:
     """Files of one node's data folder.  Everything here blocks.
 
     :param folder: the node's data folder.
+    :param room: tells how much room there is; see ``room_of``.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, room: Callable[[Path], tuple[int, int]] = room_of) -> None:
         self._folder = folder
+        self._room = room
         self._chunks = folder / "chunks"
         self._incoming = folder / "incoming"
         self.quarantine = Quarantine(folder)
@@ -65,10 +81,14 @@ class ChunkFiles:
     def stage(self, data: bytes) -> Path:
         """Bring bytes onto the disk, under a name that nobody asks for.
 
-        :raises peerstore.errors.StorageError: and nothing is left behind.
+        :raises peerstore.errors.StorageError: and nothing is left behind;
+            also when that would use up what is kept free for the database.
         """
         temporary = self._incoming / f"{next(self._numbers)}"
         try:
+            free, whole = self._room(self._incoming)
+            if free - len(data) < min(RESERVE, whole // SMALLEST_PART):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 view = memoryview(data)
