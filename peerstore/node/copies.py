@@ -37,9 +37,6 @@ PUSH_TIMEOUT = 15.0
 GRACE = 2.0
 #: Seconds for which a host that says BUSY is asked again.
 BUSY_PATIENCE = 3.0
-#: Bytes that our own disk may have still to write.  One that hangs takes what
-#: it is given, and nobody waits for it: it must not all be held in memory.
-MOST_HANGING = 64 * 1024 * 1024
 
 
 class _Posted:
@@ -158,8 +155,6 @@ class Copier:
         self._complaint = Complaint(clock.seconds)
         #: Of a disk that does not answer at all.
         self._silence = Complaint(clock.seconds)
-        #: Bytes that our own disk has still to write.
-        self._writing = 0
 
     async def post(self, items: Sequence[Item]) -> list[ItemOutcome]:
         """Keep and copy; one outcome each, in order.
@@ -258,10 +253,8 @@ class Copier:
         post.needed = vote.needed
 
     async def _keep_here(self, posts: Sequence[_Posted]) -> None:
-        size = sum(post.item.size for post in posts)
-        if self._keeper.closed or (self._writing and self._writing + size > MOST_HANGING):
+        if self._keeper.closed:
             return
-        self._writing += size
         try:
             await self._keeper.write([post.item for post in posts])
         except StorageError as error:
@@ -270,8 +263,6 @@ class Copier:
                     "what is posted cannot be stored: {why} This is said every ten minutes.", why=str(error)
                 )
             return
-        finally:
-            self._writing -= size
         if posts and self._complaint.over():
             self._log.info("what is posted can be stored again")
         if posts and self._silence.over():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from peerstore import ids
 from peerstore.errors import StorageError
@@ -16,7 +17,12 @@ from peerstore.node.admission import Admission
 from peerstore.node.watchers import Watchers
 from peerstore.wire.messages import Status
 
-__all__ = ["Keeper", "Verdict"]
+__all__ = ["MOST_WAITING", "Keeper", "Verdict"]
+
+#: Bytes that the disk may have still to write.  One that hangs takes what it is
+#: given, and whoever brings it waits for a while only: it must not all be held
+#: in memory.  More than a node has in work when all is well.
+MOST_WAITING = 96 * 1024 * 1024
 
 
 class Verdict(NamedTuple):
@@ -44,6 +50,8 @@ class Keeper:
         self._admission = admission
         self._watchers = watchers
         self._writing = 0
+        #: What the disk has still to write.
+        self._bytes = 0
         self._last: Deferred[None] | None = None
         self.closed = False
 
@@ -84,22 +92,36 @@ class Keeper:
         """Store judged items; how many were new.
 
         :raises peerstore.errors.StorageError: and then none was stored, as
-            when we are closed.
+            when we are closed, or the disk hangs.
         """
         if not items:
             return 0
         if self.closed:
             raise StorageError("This node leaves the ring for good.", "The others of the ring keep it.")
+        size = sum(item.size for item in items)
+        if self._bytes and self._bytes + size > MOST_WAITING:
+            raise StorageError("The disk does not write what it was given before.", "Check the disk.")
         self._writing += 1
-        try:
-            new: list[bool] = await self.store.put(items)
-        finally:
-            self._writing -= 1
-            if not self._writing and self._last is not None:
-                last, self._last = self._last, None
-                last.callback(None)
-        self._watchers.stored(item.key for item, fresh in zip(items, new, strict=True) if fresh)
-        return sum(new)
+        self._bytes += size
+        written: Deferred[int] = Deferred()
+        # It goes on when nobody waits for it any more: what a disk was given,
+        # it writes.
+        maybeDeferred(self.store.put, items).addBoth(self._written, items, size, written)
+        return await written
+
+    def _written(self, result: Any, items: Sequence[Item], size: int, written: Deferred[int]) -> None:
+        self._writing -= 1
+        self._bytes -= size
+        if not self._writing and self._last is not None:
+            last, self._last = self._last, None
+            last.callback(None)
+        if not isinstance(result, Failure):
+            self._watchers.stored(item.key for item, fresh in zip(items, result, strict=True) if fresh)
+            result = sum(result)
+        elif written.called and not result.check(StorageError):
+            self._log.failure("what nobody waits for any more could not be written", failure=result)
+        if not written.called:
+            written.callback(result)
 
     async def keep(self, items: Sequence[Item]) -> list[Verdict]:
         """Judge and store; durable when it returns."""

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from peerstore.errors import Busy
 from peerstore.items import Item, ItemKey, Kind
-from peerstore.node import copies
+from peerstore.node import keeper
 from peerstore.node.handlers.common import READERS
 from peerstore.wire.bodies import GetHeads, Items, PostHeads, ReadSince
 from peerstore.wire.messages import Status, decode_body, encode_body
@@ -456,7 +456,7 @@ class BusyTests(RingTestCase):
             assert holding is not None
             # They have a few things at a time, whatever comes of them.
             ring.wait(holding.replicator.stop())
-        self.patch(copies, "MOST_HANGING", 50_000)
+        self.patch(keeper, "MOST_WAITING", 50_000)
         chunks = [a_chunk(number, 20_000) for number in range(40)]
         owner = ring.around(chunks[0].key.ring_id)[0]
         mine = [chunk for chunk in chunks if ring.around(chunk.key.ring_id)[0] == owner]
