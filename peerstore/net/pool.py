@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -290,6 +291,10 @@ class PeerPool:
     def _why(self, failure: Failure) -> str:
         if failure.check(DeferredTimeout):
             return f"not within {self._limits.connect_timeout:g} s"
+        number = getattr(failure.value, "osError", None)
+        if isinstance(number, int):
+            # Twisted's words say the same twice.
+            return os.strerror(number).lower()
         text = failure.getErrorMessage() or type(failure.value).__name__
         return text.rstrip(".").split("\n")[0]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -320,6 +322,16 @@ class FailingDialTests(PoolTestCase):
             error.what, f"Nobody answers at {THERE} (An error occurred while connecting: Connection was refused)."
         )
         self.assertIn("Check the address", error.next_step)
+
+    def test_the_systems_own_words(self) -> None:
+        """They are said once, without the number."""
+
+        def connect(address: str, factory: Any) -> Deferred[Any]:
+            return fail(Refused(errno.ECONNREFUSED, "Connection refused"))
+
+        self.patch(self.network, "connect", connect)
+        error = self.refused(self.call(THERE))
+        self.assertEqual(error.what, f"Nobody answers at {THERE} (connection refused).")
 
     def test_no_answer_to_a_dial(self) -> None:
         """Ten seconds; the dial is given up, not left behind."""
