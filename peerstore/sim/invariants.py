@@ -30,6 +30,7 @@ __all__ = [
     "check_owners",
     "check_ring",
     "measure",
+    "nobody_passed_over",
     "principals",
     "ring_of",
 ]
@@ -128,6 +129,17 @@ def ring_of(snapshot: Snapshot) -> list[list[int]]:
             smallest = cycle.index(min(cycle))
             cycles.append(cycle[smallest:] + cycle[:smallest])
     return cycles
+
+
+def nobody_passed_over(snapshot: Snapshot, on_their_way: Lists = ()) -> bool:
+    """Whether no list passes over anybody on the ring.
+
+    It is what a small ring has for a base.  Of two that are just meeting, one
+    may look for a moment like nothing but appendages of the other, while its
+    lists still close a ring of their own.
+    """
+    chosen = set(principals(snapshot, on_their_way))
+    return all(member in chosen for cycle in ring_of(snapshot) for member in cycle)
 
 
 def check_local(me: int, successors: Sequence[int]) -> list[Violation]:

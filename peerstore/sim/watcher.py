@@ -25,7 +25,15 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from peerstore.sim.invariants import RING_INVARIANTS, MemberState, Violation, check_ring, measure, principals, ring_of
+from peerstore.sim.invariants import (
+    RING_INVARIANTS,
+    MemberState,
+    Violation,
+    check_ring,
+    measure,
+    nobody_passed_over,
+    principals,
+)
 from peerstore.sim.members import Members
 from peerstore.sim.refinement import View
 from peerstore.sim.standing import Standing, parts_of
@@ -161,7 +169,7 @@ class Watcher:
             if not standing.fine:
                 standing.fine = True
                 self.slowest = max(self.slowest, now - standing.since)
-            based = standing.grown or _passes_over_nobody(members, lists)
+            based = standing.grown or nobody_passed_over(members, lists)
             standing.held = standing.held or (standing.whole and arriving and based and len(members) > 1)
         if self._world.twins:
             standing.principals = standing.error = None
@@ -266,14 +274,3 @@ class Watcher:
             return False
         names = sorted(part)
         return not network.faulty or all(network.joined(a, b) for a in names for b in names if a < b)
-
-
-def _passes_over_nobody(members: Snapshot, lists: Lists) -> bool:
-    """Whether no list passes over anybody on the ring.
-
-    It is what a small ring has for a base.  Of two that are just meeting, one
-    may look for a moment like nothing but appendages of the other, while its
-    lists still close a ring of their own.
-    """
-    chosen = set(principals(members, lists))
-    return all(member in chosen for cycle in ring_of(members) for member in cycle)

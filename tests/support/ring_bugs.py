@@ -69,6 +69,14 @@ def run_goodbyes(seed: int) -> ChurnResult:
     return run_churn(seed, setting, events)
 
 
+def run_islands(seed: int) -> ChurnResult:
+    """A seed's ring, each of whose hosts is cut off from all others for so
+    long that it takes them for dead; and then the cut is mended."""
+    setting = setting_for(seed)
+    alone = tuple((f"host-{number}",) for number in range(setting.hosts))
+    return run_churn(seed, setting, [*_all_start(setting), Event(60.0, "islands", alone, 120.0)])
+
+
 def _all_start(setting: Setting) -> list[Event]:
     return [
         Event(0.5 * number, "start", ((f"host-{number}",), ("host-0",) if number else ()))
@@ -280,7 +288,8 @@ def a_connection_each() -> Broken:
 
     def make(real: Any) -> Any:
         def peer(self: PeerPool, address: str, fp: bytes | None = None) -> Any:
-            self._line(address).protocol = None
+            for line in self._lines.get(address, {}).values():
+                line.protocol = None
             return real(self, address, fp)
 
         return peer
@@ -462,7 +471,7 @@ BUGS = {
     "1.9 sit/dht": Bug("lists are merged, not replaced", merges_lists),
     "1.9 MaceMC, alone": Bug("a lone member does not follow its first notifier", founder_stays_alone),
     "1.9 MaceMC, probe": Bug("the dead are not looked for", nobody_is_looked_for),
-    "1.9 MaceMC, orphan": Bug("an orphan looks for nobody", orphans_wait),
+    "1.9 MaceMC, orphan": Bug("an orphan looks for nobody", orphans_wait, run_islands),
     "notify changes state": Bug("a notifier is the predecessor at once, unasked", notify_changes_state),
     "join with one pointer": Bug("a joiner lists its first successor only", joins_with_one_pointer),
     "not cut at self": Bug("lists go round", goes_round),

@@ -15,7 +15,9 @@ from peerstore.sim.invariants import (
     check_ideal,
     check_local,
     check_owners,
+    check_ring,
     measure,
+    nobody_passed_over,
     principals,
     ring_of,
 )
@@ -182,6 +184,30 @@ class IdealTests(SynchronousTestCase):
             self.assertEqual(len(check_owners({**good, key: claimed}, self.ring)), 1)
         # Whether there should be members is not the question here.
         self.assertEqual(check_owners({5: []}, []), [])
+
+
+class MeetingTests(SynchronousTestCase):
+    """Two small rings at the moment in which they meet."""
+
+    def test_one_looks_like_appendages_of_the_other(self) -> None:
+        """1 and 7 are a ring; 5 has joined 3, which was alone and has just
+        heard of 7.  No invariant is broken, and 3 will close a ring with 5."""
+        meeting = {
+            1: MemberState(7, (7,)),
+            3: MemberState(7, (7,)),
+            5: MemberState(3, (3,)),
+            7: MemberState(1, (1,)),
+        }
+        self.assertEqual(check_ring(meeting, 4), [])
+        self.assertFalse(nobody_passed_over(meeting))
+
+    def test_a_ring_that_is_one(self) -> None:
+        """Also with somebody who is about to come in; a list on its way that
+        passes over a member is another matter."""
+        whole = ideal([1, 5, 7], 4)
+        self.assertTrue(nobody_passed_over(whole))
+        self.assertTrue(nobody_passed_over({**whole, 3: MemberState(None, (5, 7, 1))}))
+        self.assertFalse(nobody_passed_over(whole, [(1, 7)]))
 
 
 SNAPSHOTS = st.integers(1, 7).flatmap(
